@@ -1,0 +1,298 @@
+"""Executors whose work runs in threads: one thread per call, or a pool."""
+
+import itertools
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+from weakref import finalize
+
+from app.core.errors import BrokenThreadPool
+from app.core.executor import AT_EXIT, Backlog, Executor, refuse_when, run_call
+from app.core.future import Future, run_all
+
+P = ParamSpec("P")
+T = TypeVar("T")
+LOGGER = logging.getLogger(__name__)
+_Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+class ThreadedExecutor(Executor):
+    """A new thread for every call, at once and without a limit."""
+
+    _names = itertools.count()
+
+    def __init__(self, thread_name_prefix: str = "") -> None:
+        self._threads = _Threads(thread_name_prefix or f"ThreadedExecutor-{next(self._names)}")
+        AT_EXIT.add(self._threads)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Start a thread for the call. Raises RuntimeError also when there can be no more threads."""
+        future: Future[T] = Future()
+        self._threads.start((future, fn, args, kwargs))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+        """Accept nothing more. `cancel_futures` finds nothing to cancel: every call has begun."""
+        self._threads.close()
+        if wait:
+            self._threads.join()
+
+
+class _Threads(Backlog):
+    """The live threads of a ThreadedExecutor."""
+
+    def __init__(self, prefix: str) -> None:
+        # Reentrant: starting a thread makes objects, so the garbage collector may run, and
+        # finalizers may submit. Nothing here breaks when one thread starts within another's start.
+        self._lock = threading.RLock()
+        self._live: set[threading.Thread] = set()
+        self._closed = False
+        self._prefix = prefix
+        self._numbers = itertools.count()
+
+    def start(self, call: _Call) -> None:
+        name = f"{self._prefix}_{next(self._numbers)}"
+        # The list is emptied by the thread, so that the Thread object keeps no argument alive.
+        thread = threading.Thread(target=self._run, args=([call],), name=name, daemon=True)
+        with self._lock:
+            refuse_when(closed=self._closed)
+            # Started under the lock: `join` must not find a thread that has not begun.
+            thread.start()
+            self._live.add(thread)
+
+    def _run(self, box: list[_Call]) -> None:
+        try:
+            run_call(*box.pop())
+        finally:
+            with self._lock:
+                self._live.discard(threading.current_thread())
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+
+    def join(self) -> None:
+        with self._lock:
+            live = list(self._live)
+        for thread in live:
+            _join_other(thread)
+
+
+class ThreadPoolExecutor(Executor):
+    """A pool of threads that grows to `max_workers` only when no idle one is there.
+
+    max_workers: threads at most; None means min(32, CPUs + 4).
+    thread_name_prefix: what the threads' names begin with.
+    initializer, initargs: called in each thread before its first call; when it raises,
+    the pool is broken: pending and later calls get BrokenThreadPool.
+    """
+
+    _names = itertools.count()
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        if max_workers is None:
+            max_workers = min(32, (os.cpu_count() or 1) + 4)
+        if max_workers <= 0:
+            msg = "max_workers must be greater than 0"
+            raise ValueError(msg)
+        if initializer is not None and not callable(initializer):
+            # For callers without a type checker: each thread would find out for itself.
+            msg = "initializer must be a callable"
+            raise TypeError(msg)
+        prefix = thread_name_prefix or f"ThreadPoolExecutor-{next(self._names)}"
+        self._crew = _Crew(max_workers, prefix, initializer, initargs)
+        AT_EXIT.add(self._crew)
+        # The threads know the crew, not the pool, so a dropped pool is collected and ends them.
+        finalize(self, self._crew.close).atexit = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Hand the call to an idle thread, or queue it. See Executor.submit."""
+        future: Future[T] = Future()
+        self._crew.put((future, fn, args, kwargs))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept nothing more. See Executor.shutdown."""
+        self._crew.close()
+        if cancel_futures:
+            self._crew.cancel_pending()
+        if wait:
+            self._crew.join()
+
+
+class _Crew(Backlog):
+    """The queue and the threads of a pool.
+
+    Hand-off, and why no wake-up is lost. `put` appends the call and then looks for an
+    idle thread; a thread enters itself among the idle ones and then looks for a call.
+    Each of these steps is one atomic operation of a deque or a list, so one of the two
+    sees the other. A thread taken off the idle list finds its gate open and looks for
+    calls again before it rests, so a call taken by another in the meantime does no
+    harm. Each `put` wakes another thread: two calls in a row never count on the same.
+
+    Ending. `close` sets `_closed` and then opens the gates of the idle threads; a
+    thread enters itself among the idle ones and then looks at `_closed`: again one of
+    the two sees the other. A thread ends only when, `_closed` being set, it finds no
+    call while it holds the lock; `put` looks at `_closed` and appends under the same
+    lock. So what was accepted is run: either `put` was first and the thread finds the
+    call, or `put` comes later and refuses. `close` itself takes no lock, because the
+    garbage collector may call it, for a dropped pool, at any place.
+
+    The lock is reentrant: starting a thread makes objects, so the garbage collector
+    may run in `put`, and a finalizer may submit to this same pool. `put` leaves
+    everything in order before each call that it makes.
+    """
+
+    def __init__(
+        self, limit: int, prefix: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    ) -> None:
+        self._lock = threading.RLock()
+        self._calls: deque[_Call] = deque()
+        self._idle: list[threading.Lock] = []
+        self._threads: list[threading.Thread] = []
+        self._hired = 0
+        self._limit = limit
+        self._prefix = prefix
+        self._initializer = initializer
+        self._initargs = initargs
+        self._closed = False
+        self._broken: BaseException | None = None
+
+    def put(self, call: _Call) -> None:
+        with self._lock:
+            if self._broken is not None:
+                raise self._breakage()
+            if self._closed or AT_EXIT.exiting:
+                refuse_when(closed=self._closed)
+            self._calls.append(call)
+            if not (self._idle and self._wake_one()) and self._hired < self._limit:
+                self._hire(call)
+
+    def _wake_one(self) -> bool:
+        try:
+            self._idle.pop().release()
+        except IndexError:
+            # Between the look and this, `close` has woken the last one, or it has withdrawn.
+            return False
+        return True
+
+    def _hire(self, call: _Call) -> None:
+        """Start a thread. The lock is held. When none can be had, the others must do, if any."""
+        name = f"{self._prefix}_{self._hired}"
+        # Counted first: a finalizer that submits during the start must not hire this one again.
+        self._hired += 1
+        try:
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            thread.start()
+        except RuntimeError:
+            self._hired -= 1
+            if self._threads:
+                return
+            # Nobody has ever been there to take it.
+            self._calls.remove(call)
+            raise
+        self._threads.append(thread)
+
+    def _work(self) -> None:
+        if not self._initialize():
+            return
+        gate = threading.Lock()
+        gate.acquire()
+        calls = self._calls
+        while True:
+            try:
+                call = calls.popleft()
+            except IndexError:
+                if not self._rest(gate):
+                    return
+                continue
+            run_call(*call)
+            # An idle thread must not keep the last task's arguments and result alive.
+            del call
+
+    def _rest(self, gate: threading.Lock) -> bool:
+        """Wait for work; False when there will be none any more."""
+        self._idle.append(gate)
+        if (self._calls or self._closed) and self._withdraw(gate):
+            return bool(self._calls) or not self._over()
+        gate.acquire()
+        return True
+
+    def _withdraw(self, gate: threading.Lock) -> bool:
+        """Leave the idle ones; False when somebody was quicker and has opened the gate."""
+        try:
+            self._idle.remove(gate)
+        except ValueError:
+            return False
+        return True
+
+    def _over(self) -> bool:
+        """Tell whether there is no work and will be none."""
+        with self._lock:
+            return self._closed and not self._calls
+
+    def _initialize(self) -> bool:
+        if self._initializer is None:
+            return True
+        try:
+            self._initializer(*self._initargs)
+        except BaseException as exc:
+            LOGGER.critical("Exception in initializer:", exc_info=True)
+            self._break(exc)
+            return False
+        return True
+
+    def _break(self, cause: BaseException) -> None:
+        with self._lock:
+            self._broken = cause
+            orphans = deque(self._calls)
+            self._calls.clear()
+        self.close()
+        while orphans:
+            run_call(orphans.popleft()[0], self._refuse, (), {})
+
+    def _refuse(self) -> None:
+        raise self._breakage()
+
+    def _breakage(self) -> BrokenThreadPool:
+        error = BrokenThreadPool("A thread initializer failed, the thread pool is not usable anymore")
+        error.__cause__ = self._broken
+        return error
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        try:
+            while True:
+                self._idle.pop().release()
+        except IndexError:
+            return
+
+    def cancel_pending(self) -> None:
+        with self._lock:
+            pending = list(self._calls)
+            self._calls.clear()
+        run_all(deque(future.cancel for future, *_ in pending))
+
+    def join(self) -> None:
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            _join_other(thread)
+
+
+def _join_other(thread: threading.Thread) -> None:
+    """Join a thread, unless it is this one: a task may shut its own executor down."""
+    if thread is not threading.current_thread():
+        thread.join()
