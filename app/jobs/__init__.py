@@ -1,0 +1,1 @@
+"""What a job is: values, their lifecycle, the registry of tasks. No I/O."""

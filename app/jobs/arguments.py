@@ -1,0 +1,100 @@
+"""A task's signature: checks arguments before they are stored, coerces them where they run.
+
+A call is checked by pydantic's own reading of the function's signature, in lax mode:
+`"1"` passes for an int. What is not annotated takes any JSON.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, cast
+
+from pydantic import PydanticInvalidForJsonSchema, TypeAdapter, ValidationError
+from pydantic_core import ArgsKwargs, ErrorDetails
+
+from app.jobs.errors import Fault, InvalidArgumentsError
+
+JsonSchema = dict[str, Any]
+
+
+class Call(NamedTuple):
+    """Positional and keyword arguments."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Signature:
+    """What a function takes and returns.
+
+    Raises whatever pydantic or the annotations raise when they make no schema.
+    """
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        # pydantic takes a function for a type, which the type system cannot say.
+        self._adapter: TypeAdapter[Call] = TypeAdapter(cast("Any", _capture(fn)))
+        self._fn = fn
+        self.runs_user_code = _has_functions(self._adapter.core_schema)
+        """Whether a check may run validators that the user wrote, which may take their time."""
+
+    def check(self, args: Iterable[Any], kwargs: dict[str, Any]) -> Call:
+        """Return the coerced call. Raises InvalidArgumentsError with a fault for each place."""
+        try:
+            return self._adapter.validate_python(ArgsKwargs(tuple(args), kwargs))
+        except ValidationError as exc:
+            details = exc.errors(include_url=False, include_context=False, include_input=False)
+            raise InvalidArgumentsError([_fault(detail, kwargs) for detail in details]) from None
+
+    def coerce(self, arguments: str) -> Call:
+        """Return the coerced call of stored arguments. Raises as `check`."""
+        call = json.loads(arguments)
+        return self.check(call["args"], call["kwargs"])
+
+    def parameters_schema(self) -> JsonSchema:
+        """Return the JSON Schema of the parameters; `{}` when there is none for such a signature."""
+        try:
+            return self._adapter.json_schema()
+        except PydanticInvalidForJsonSchema:
+            return {}
+
+    def result_schema(self) -> JsonSchema:
+        """Return the JSON Schema of the result; `{}` (anything) when it is not annotated."""
+        annotation = inspect.signature(self._fn, eval_str=True).return_annotation
+        if annotation is inspect.Signature.empty or inspect.isgeneratorfunction(self._fn):
+            return {}
+        try:
+            return TypeAdapter(annotation).json_schema(mode="serialization")
+        except Exception:  # noqa: BLE001  (a result is never checked against it, so any other type will do)
+            return {}
+
+
+def _has_functions(schema: object) -> bool:
+    """Tell whether a core schema calls Python functions; the outermost `call` is our own."""
+    if isinstance(schema, Mapping):
+        return str(schema.get("type", "")).startswith("function-") or any(map(_has_functions, schema.values()))
+    return isinstance(schema, (list, tuple)) and any(map(_has_functions, schema))
+
+
+def _capture(fn: Callable[..., Any]) -> Callable[..., Call]:
+    """Return a stand-in with the function's signature that returns its arguments."""
+
+    def capture(*args: Any, **kwargs: Any) -> Call:
+        return Call(args, kwargs)
+
+    signature = inspect.signature(fn, eval_str=True)
+    capture.__signature__ = signature.replace(return_annotation=inspect.Signature.empty)  # type: ignore[attr-defined]
+    capture.__annotations__ = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if parameter.annotation is not inspect.Parameter.empty
+    }
+    capture.__module__, capture.__name__ = fn.__module__, fn.__name__
+    return capture
+
+
+def _fault(detail: ErrorDetails, kwargs: dict[str, Any]) -> Fault:
+    place = list(detail["loc"])
+    root = "args" if place and isinstance(place[0], int) else "kwargs"
+    missing = detail["type"].startswith("missing") and place and place[0] not in kwargs
+    message = f"{detail['msg']} {str(place[0])!r}" if missing else detail["msg"]
+    return Fault(loc=[root, *place], msg=message, type=detail["type"])

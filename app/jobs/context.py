@@ -1,0 +1,115 @@
+"""What a task function can ask of the job it runs in: `context`, `checkpoint`, `progress`, `submit`.
+
+The scope travels in `contextvars`, so it is there in generators, coroutines and the
+calls that they submit. Outside a job the helpers do no harm: a task function is
+tested as the plain function that it is.
+"""
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
+
+from app.core import Future, Task, ThreadedExecutor
+from app.core.executor import run_call
+from app.jobs.model import Progress
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The job that the code runs in.
+
+    id: None outside a job. attempt: from 1; 0 outside a job. deadline: when it times
+    out, in seconds of `time.monotonic()`; None means never. tags: as submitted.
+    """
+
+    id: str | None = None
+    attempt: int = 0
+    deadline: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Scope(Protocol):
+    """What a worker provides to the code of a job."""
+
+    @property
+    def context(self) -> Context:
+        """The job, as the function may see it."""
+
+    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Run a call as part of the job."""
+
+    def progress(self, progress: Progress) -> None:
+        """Take note of how far the job has come."""
+
+    def checkpoint(self) -> None:
+        """Raise when the job was asked to stop."""
+
+
+SCOPE: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("errand_scope", default=None)
+
+
+def context() -> Context:
+    """Return the job that this code runs in; one whose `id` is None outside a job."""
+    scope = SCOPE.get()
+    return Context() if scope is None else scope.context
+
+
+def checkpoint() -> None:
+    """Stop here if the job was asked to stop; outside a job, do nothing.
+
+    Raises FutureCancelledError when it was cancelled, FutureTimeoutError when its
+    time is up; on every call, so that code which swallows the first meets the next.
+    """
+    scope = SCOPE.get()
+    if scope is not None:
+        scope.checkpoint()
+
+
+def progress(done: float, total: float | None = None, message: str | None = None) -> None:
+    """Say how far the job has come, in units of your choice. Cheap enough for a tight loop.
+
+    total: None when it is not known. Outside a job nothing happens.
+    """
+    scope = SCOPE.get()
+    if scope is not None:
+        scope.progress(Progress(done, total, message))
+
+
+@overload
+def submit(fn: Callable[P, Generator[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+@overload
+def submit(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+@overload
+def submit(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    """Run a call beside the job's own code, and return its future.
+
+    `result = yield submit(f, x)` in a generator, `await submit(f, x)` in a coroutine,
+    `submit(f, x).result()` in a plain function. The call is a part of the job: the job
+    is not done before it has ended, and `checkpoint()` works in it. Within such a call,
+    and outside a job, `submit` runs the call at once, on this thread.
+    """
+    scope = SCOPE.get()
+    return run_inline(fn, args, kwargs) if scope is None else scope.submit(fn, args, kwargs)
+
+
+def run_inline(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    """Run a call of any kind on this thread; a coroutine on one of its own, which has no loop yet."""
+    if inspect.iscoroutinefunction(fn):
+        with ThreadedExecutor() as executor:
+            scope = contextvars.copy_context()
+            return executor.submit(scope.run, asyncio.run, fn(*args, **kwargs))
+    future: Future[Any] = Future()
+    if not inspect.isgeneratorfunction(fn):
+        run_call(future, fn, args, kwargs)
+        return future
+    run_call(future, fn, args, kwargs)
+    task: Task[Any] = Task(future.result())
+    task.step()
+    return task

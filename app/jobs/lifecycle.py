@@ -1,0 +1,232 @@
+"""The life of a job: one table, `TRANSITIONS`, of pure functions.
+
+    state      event            next state   what else
+    ---------  ---------------  -----------  -------------------------------------------
+    pending    Due              pending      ready, if nothing else holds it
+    pending    Claimed          running      attempt + 1, token and worker set
+    pending    CancelRequested  cancelled    not_started
+    running    Progressed       running
+    running    CancelRequested  running      the request noted, once
+    running    Succeeded        finished     succeeded; a request came too_late
+    running    Failed           finished     failed; after a request: cancelled, cooperative
+    running    Released         pending      attempt - 1; after a request: cancelled, killed
+    running    Lost             pending      attempt - 1, losses + 1, due after a backoff;
+                                             the third loss: finished, WorkerLost;
+                                             after a request: cancelled, killed
+    cancelled  CancelRequested  cancelled    unchanged
+
+Everything else is refused with TransitionError. Every change raises `version` by
+one. A job with a request never returns to pending, whatever happens to it.
+
+A Future shares pending -> running -> finished, pending -> cancelled, and running ->
+cancelled after a request. Going back to pending is the job's alone.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from app.core import State
+from app.jobs.errors import JobFinishedError, StaleTokenError, TransitionError
+from app.jobs.model import SECOND, Cancellation, Failure, Hold, Job, Outcome, Progress, Stopped
+
+MAX_LOSSES = 3
+"""Losses after which a job is given up: by then it is likely that the job itself is to blame."""
+
+
+class Due(NamedTuple):
+    """Its time has come."""
+
+
+class Claimed(NamedTuple):
+    """A worker takes it. token: unique per claim; whatever it does to the job bears it."""
+
+    token: int
+    worker: str
+
+
+class Progressed(NamedTuple):
+    """The code said how far it has come."""
+
+    token: int
+    progress: Progress
+
+
+class Succeeded(NamedTuple):
+    """The code returned. result: as JSON text."""
+
+    token: int
+    result: str
+
+
+class Failed(NamedTuple):
+    """The code raised."""
+
+    token: int
+    failure: Failure
+
+
+class Released(NamedTuple):
+    """The worker puts it back at no cost, because it shuts down."""
+
+    token: int
+
+
+class Lost(NamedTuple):
+    """The worker is gone without a word. token: of the claim that is over."""
+
+    token: int
+
+
+class CancelRequested(NamedTuple):
+    """Somebody wants it cancelled. reason: None when a caller asked."""
+
+    reason: str | None = None
+
+
+Event = Due | Claimed | Progressed | Succeeded | Failed | Released | Lost | CancelRequested
+
+
+def transition(job: Job, event: Event, now: int) -> Job:
+    """Return the job after the event; the same object when nothing has changed.
+
+    now: microseconds since the epoch. Raises JobFinishedError for cancelling what
+    has finished, StaleTokenError when the event's token is not the job's own, and
+    TransitionError for whatever else the table does not allow.
+    """
+    token = getattr(event, "token", None)
+    if not isinstance(event, Claimed) and token is not None and token != job.token:
+        msg = f"job {job.id} is not held by this claim any more"
+        raise StaleTokenError(msg)
+    rule = TRANSITIONS.get((job.state, type(event)))
+    if rule is None:
+        raise _refusal(job, event)
+    return rule(job, event, now)
+
+
+def backoff_after_loss(losses: int) -> int:
+    """Return the microseconds that a job waits after its n-th loss: 1 s, 2 s, ..."""
+    return SECOND << (losses - 1)
+
+
+def _refusal(job: Job, event: Event) -> TransitionError:
+    if isinstance(event, CancelRequested):
+        return JobFinishedError(f"job {job.id} has finished")
+    return TransitionError(f"a {job.state} job knows no {type(event).__name__}")
+
+
+def _due(job: Job, _: Due, __: int) -> Job:
+    if not job.hold & Hold.DUE_LATER:
+        return job
+    return job._replace(hold=job.hold & ~Hold.DUE_LATER, version=job.version + 1)
+
+
+def _claim(job: Job, event: Claimed, now: int) -> Job:
+    if job.hold:
+        msg = f"job {job.id} is not ready"
+        raise TransitionError(msg)
+    return job._replace(
+        state=State.RUNNING,
+        attempt=job.attempt + 1,
+        token=event.token,
+        worker=event.worker,
+        started_at=now,
+        version=job.version + 1,
+    )
+
+
+def _progress(job: Job, event: Progressed, _: int) -> Job:
+    if event.progress == job.progress:
+        return job
+    return job._replace(progress=event.progress, version=job.version + 1)
+
+
+def _cancel_pending(job: Job, event: CancelRequested, now: int) -> Job:
+    request = Cancellation(now, Stopped.NOT_STARTED, event.reason)
+    return _end(job, now, Outcome.CANCELLED)._replace(cancellation=request)
+
+
+def _cancel_running(job: Job, event: CancelRequested, now: int) -> Job:
+    if job.cancellation is not None:
+        return job
+    request = Cancellation(now, Stopped.PENDING, event.reason)
+    return job._replace(cancellation=request, version=job.version + 1)
+
+
+def _cancel_again(job: Job, _: CancelRequested, __: int) -> Job:
+    return job
+
+
+def _succeed(job: Job, event: Succeeded, now: int) -> Job:
+    late = job.cancellation and job.cancellation._replace(outcome=Stopped.TOO_LATE)
+    return _end(job, now, Outcome.SUCCEEDED)._replace(cancellation=late, result=event.result)
+
+
+def _fail(job: Job, event: Failed, now: int) -> Job:
+    if job.cancellation is not None:
+        return _stop(job, now, Stopped.COOPERATIVE)
+    return _end(job, now, Outcome.FAILED)._replace(exception=event.failure)
+
+
+def _release(job: Job, _: Released, now: int) -> Job:
+    if job.cancellation is not None:
+        return _stop(job, now, Stopped.KILLED)
+    return _put_back(job)
+
+
+def _lose(job: Job, _: Lost, now: int) -> Job:
+    if job.cancellation is not None:
+        return _stop(job, now, Stopped.KILLED)
+    losses = job.losses + 1
+    if losses >= MAX_LOSSES:
+        failure = Failure("WorkerLost", f"the worker was lost {losses} times while it ran this job", "")
+        return _end(job, now, Outcome.FAILED)._replace(losses=losses, exception=failure)
+    return _put_back(job)._replace(losses=losses, hold=Hold.DUE_LATER, run_at=now + backoff_after_loss(losses))
+
+
+def _stop(job: Job, now: int, how: Stopped) -> Job:
+    """End a job that was asked to stop."""
+    request = job.cancellation and job.cancellation._replace(outcome=how)
+    return _end(job, now, Outcome.CANCELLED)._replace(cancellation=request)
+
+
+def _put_back(job: Job) -> Job:
+    return job._replace(
+        state=State.PENDING,
+        attempt=job.attempt - 1,
+        token=None,
+        worker=None,
+        started_at=None,
+        progress=None,
+        version=job.version + 1,
+    )
+
+
+def _end(job: Job, now: int, outcome: Outcome) -> Job:
+    return job._replace(
+        state=State.CANCELLED if outcome is Outcome.CANCELLED else State.FINISHED,
+        outcome=outcome,
+        hold=Hold.NONE,
+        token=None,
+        finished_at=now,
+        version=job.version + 1,
+    )
+
+
+# The event's type is the key's second half, which the type system cannot say.
+Rule = Callable[[Job, Any, int], Job]
+
+TRANSITIONS: Mapping[tuple[State, type[Event]], Rule] = MappingProxyType(
+    {
+        (State.PENDING, Due): _due,
+        (State.PENDING, Claimed): _claim,
+        (State.PENDING, CancelRequested): _cancel_pending,
+        (State.RUNNING, Progressed): _progress,
+        (State.RUNNING, CancelRequested): _cancel_running,
+        (State.RUNNING, Succeeded): _succeed,
+        (State.RUNNING, Failed): _fail,
+        (State.RUNNING, Released): _release,
+        (State.RUNNING, Lost): _lose,
+        (State.CANCELLED, CancelRequested): _cancel_again,
+    }
+)

@@ -1,0 +1,156 @@
+"""The job as a value, and the values it is made of.
+
+Times are integers, microseconds since the epoch, UTC. JSON documents (arguments,
+result) are carried as text, exactly as they are stored: no layer between the one
+that writes them and the one that reads them parses them again.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from enum import IntFlag, StrEnum
+from typing import NamedTuple
+
+from app.core import State
+
+Clock = Callable[[], int]
+"""Returns the wall clock's time in microseconds since the epoch."""
+
+SECOND = 1_000_000
+"""A second, in microseconds."""
+
+
+def wall_clock() -> int:
+    """Return the time now, in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+JobState = State
+"""A job's states are the Future's own. Under this name for layers that do not import the core."""
+
+
+class Outcome(StrEnum):
+    """How a job that is done has ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Stopped(StrEnum):
+    """What became of the code of a job that somebody wants cancelled."""
+
+    PENDING = "pending"  # asked; it still runs
+    NOT_STARTED = "not_started"
+    COOPERATIVE = "cooperative"  # it noticed, and ended
+    KILLED = "killed"
+    TOO_LATE = "too_late"  # it had finished first
+
+
+class Slot(StrEnum):
+    """What a running job occupies. A suspended generator counts as a coroutine."""
+
+    THREAD = "thread"
+    PROCESS = "process"
+    COROUTINE = "coroutine"
+
+
+class Hold(IntFlag):
+    """Why a pending job is not ready; zero means ready. A claim looks at ready jobs only."""
+
+    NONE = 0
+    DUE_LATER = 1
+    UNKNOWN_TASK = 2
+
+
+class Failure(NamedTuple):
+    """An exception as data: its class's name, its text, and the traceback as printed."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class Progress(NamedTuple):
+    """How far a running job has come, in its own units. total: None when it is not known."""
+
+    done: float
+    total: float | None = None
+    message: str | None = None
+
+
+class Cancellation(NamedTuple):
+    """A request to cancel, and what it came to. reason: None when a caller asked."""
+
+    requested_at: int
+    outcome: Stopped
+    reason: str | None = None
+
+
+class Job(NamedTuple):
+    """A submitted call and all that became of it.
+
+    A tuple rather than a frozen dataclass: with this many fields a dataclass takes
+    ten times as long to build, and every read of the store builds one.
+    """
+
+    id: str  # UUIDv7 (RFC 9562), canonical lower case
+    tenant: str
+    task: str
+    slot: Slot
+    created_at: int
+    run_at: int
+    arguments: str = '{"args":[],"kwargs":{}}'
+    queue: str = "default"
+    priority: int = 0
+    tags: Mapping[str, str] = {}  # noqa: RUF012  (never changed in place)
+    key: str | None = None
+    state: State = State.PENDING
+    outcome: Outcome | None = None
+    hold: Hold = Hold.NONE
+    run: int = 1
+    attempt: int = 0
+    max_attempts: int = 1
+    losses: int = 0
+    timeout: float | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    expires_at: int | None = None
+    progress: Progress | None = None
+    cancellation: Cancellation | None = None
+    result: str | None = None
+    exception: Failure | None = None
+    worker: str | None = None
+    token: int | None = None
+    parent: str | None = None
+    root: str | None = None
+    step: int | None = None
+    traceparent: str | None = None
+    version: int = 1
+
+    @property
+    def done(self) -> bool:
+        """Whether it has reached a final state."""
+        return self.state is State.FINISHED or self.state is State.CANCELLED
+
+    @property
+    def ready(self) -> bool:
+        """Whether a free slot may run it now."""
+        return self.state is State.PENDING and not self.hold
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether it runs although somebody has asked it to stop."""
+        return self.cancellation is not None and self.state is State.RUNNING
+
+
+def new_id(now: int, entropy: Callable[[int], bytes] = os.urandom) -> str:
+    """Return a new UUIDv7 (RFC 9562, section 5.7) of the time `now`, in microseconds.
+
+    entropy: returns that many random bytes.
+    """
+    tail = int.from_bytes(entropy(10), "big")
+    millis = now // 1000 & 0xFFFF_FFFF_FFFF
+    value = millis << 80 | 0x7 << 76 | (tail >> 64 & 0xFFF) << 64 | 0b10 << 62 | tail & 0x3FFF_FFFF_FFFF_FFFF
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

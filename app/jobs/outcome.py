@@ -1,0 +1,69 @@
+"""What a function leaves behind, as data: its result as JSON, its exception as text."""
+
+import json
+import traceback
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from app.jobs.errors import ResultError
+from app.jobs.model import Failure
+
+MESSAGE_LIMIT = 16 * 1024
+"""Characters of an exception's text that are kept."""
+
+TRACEBACK_LIMIT = 64 * 1024
+"""Characters of a traceback that are kept, from its end, where the cause is."""
+
+
+def result_to_json(value: Any, limit: int) -> str:
+    """Return the value as JSON text.
+
+    limit: bytes it may take in UTF-8. Raises ResultError when it is no JSON (NaN and
+    infinity are none), or larger.
+    """
+    try:
+        text = json.dumps(to_jsonable_python(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(text.encode())
+    except Exception as exc:
+        # Not the value itself: its repr may be large, or raise.
+        msg = f"the result, of type {type(value).__name__}, cannot be turned into JSON: {_text_of(exc)}"
+        raise ResultError(msg) from exc
+    if size > limit:
+        msg = f"the result takes {size} bytes as JSON, and {limit} are allowed"
+        raise ResultError(msg)
+    return text
+
+
+def failure_of(exception: BaseException) -> Failure:
+    """Return an exception as data, whatever its `str()` does."""
+    message = _text_of(exception)
+    if len(message) > MESSAGE_LIMIT:
+        message = f"{message[:MESSAGE_LIMIT]}... ({len(message)} characters in all)"
+    trace = _traceback_of(exception)
+    if len(trace) > TRACEBACK_LIMIT:
+        trace = f"... (shortened)\n{trace[-TRACEBACK_LIMIT:]}"
+    return Failure(_name_of(type(exception)), _storable(message), _storable(trace))
+
+
+def _name_of(cls: type[BaseException]) -> str:
+    return _storable(cls.__name__)
+
+
+def _text_of(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except BaseException:  # noqa: BLE001  (the user's __str__ may raise anything)
+        return f"<{type(exception).__name__} whose str() fails>"
+
+
+def _traceback_of(exception: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(exception))
+    except BaseException:  # noqa: BLE001  (it calls the user's __str__ and __repr__)
+        return "".join(traceback.format_tb(exception.__traceback__))
+
+
+def _storable(text: str) -> str:
+    """Return the text without what no store takes: lone surrogates and NUL, shown as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -1,0 +1,177 @@
+"""Tasks: functions that have a name, and so can be asked for over HTTP."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar, overload
+
+from app.jobs.arguments import Signature
+from app.jobs.errors import TaskDefinitionError, UnknownTaskError
+from app.jobs.model import Slot
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PRIORITIES = range(-100, 101)
+
+
+class Kind(StrEnum):
+    """How a task's function is run."""
+
+    PLAIN = "plain"
+    GENERATOR = "generator"
+    COROUTINE = "coroutine"
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """A registered function and its options."""
+
+    name: str
+    fn: Callable[..., Any]
+    kind: Kind
+    queue: str
+    priority: int
+
+    @property
+    def slot(self) -> Slot:
+        """What it occupies while it runs."""
+        return Slot.THREAD if self.kind is Kind.PLAIN else Slot.COROUTINE
+
+    @property
+    def doc(self) -> str:
+        """Its docstring, cleaned up; empty when it has none."""
+        return inspect.getdoc(self.fn) or ""
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What it takes and returns. Raises TaskDefinitionError when that has no schema."""
+        try:
+            return Signature(self.fn)
+        except Exception as exc:
+            msg = f"task {self.name!r} in {self.fn.__module__}: its arguments cannot be checked: {exc}"
+            raise TaskDefinitionError(msg) from exc
+
+
+_DECLARED: dict[str, list[TaskDefinition]] = {}
+"""What `@task` has seen, by module, in the order of declaration."""
+
+
+@overload
+def task(fn: Callable[P, T], /) -> Callable[P, T]: ...
+@overload
+def task(
+    *, name: str | None = None, queue: str = "default", priority: int = 0
+) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
+def task(
+    fn: Callable[..., Any] | None = None, /, *, name: str | None = None, queue: str = "default", priority: int = 0
+) -> Any:
+    """Register a function as a task, and return the function itself.
+
+    name: the function's own unless given. queue, priority (-100 to 100, higher runs
+    first): of its jobs, unless a submission says otherwise. A generator function runs
+    as a core Task, a coroutine function on an event loop for such jobs, any other in
+    a thread. Raises TaskDefinitionError for what cannot be a task.
+    """
+    if fn is None:
+        return lambda function: task_with(function, name, queue, priority)
+    return task_with(fn, name, queue, priority)
+
+
+def task_with(fn: Callable[P, T], name: str | None, queue: str, priority: int) -> Callable[P, T]:
+    """Register `fn` with all its options given."""
+    if not inspect.isfunction(fn) or inspect.isasyncgenfunction(fn):
+        msg = f"only functions, generator functions and coroutine functions can be tasks, not {fn!r}"
+        raise TaskDefinitionError(msg)
+    if priority not in PRIORITIES:
+        msg = f"task {fn.__name__!r} in {fn.__module__}: priority {priority} is outside -100..100"
+        raise TaskDefinitionError(msg)
+    definition = TaskDefinition(name or fn.__name__, fn, _kind_of(fn), queue, priority)
+    declared = _DECLARED.setdefault(fn.__module__, [])
+    # A module that is reloaded declares its functions again.
+    declared[:] = [old for old in declared if old.fn.__qualname__ != fn.__qualname__ or old.name != definition.name]
+    declared.append(definition)
+    return fn
+
+
+def _kind_of(fn: Callable[..., Any]) -> Kind:
+    if inspect.iscoroutinefunction(fn):
+        return Kind.COROUTINE
+    return Kind.GENERATOR if inspect.isgeneratorfunction(fn) else Kind.PLAIN
+
+
+class Registry:
+    """The tasks that this service knows, by name.
+
+    Raises TaskDefinitionError for two of one name, and for one whose arguments
+    cannot be checked: a bad task stops the start, not the first job.
+    """
+
+    def __init__(self, definitions: Iterable[TaskDefinition]) -> None:
+        self._tasks: dict[str, TaskDefinition] = {}
+        for definition in definitions:
+            self._add(definition)
+
+    def _add(self, definition: TaskDefinition) -> None:
+        other = self._tasks.get(definition.name)
+        if other is not None and other.fn is not definition.fn:
+            msg = (
+                f"two tasks are called {definition.name!r}: one in {other.fn.__module__}, "
+                f"one in {definition.fn.__module__}"
+            )
+            raise TaskDefinitionError(msg)
+        definition.signature  # noqa: B018  (built now, for its errors)
+        self._tasks[definition.name] = definition
+
+    def __iter__(self) -> Iterator[TaskDefinition]:
+        return iter(self._tasks.values())
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tasks
+
+    def get(self, name: str) -> TaskDefinition:
+        """Return the task of that name. Raises UnknownTaskError, which bears the nearest names."""
+        definition = self._tasks.get(name)
+        if definition is None:
+            raise UnknownTaskError(name, difflib.get_close_matches(name, self._tasks))
+        return definition
+
+
+def load(modules: Iterable[str]) -> Registry:
+    """Import the modules and return the tasks declared in them, in what is below them, or imported into them.
+
+    Raises TaskDefinitionError that says which module and why.
+    """
+    found: dict[int, TaskDefinition] = {}
+    for name in modules:
+        module = _import(name)
+        found.update((id(definition.fn), definition) for definition in _tasks_of(module))
+    return Registry(found.values())
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except TaskDefinitionError:
+        raise
+    except (Exception, SystemExit) as exc:
+        msg = f"task module {name!r} cannot be imported: {type(exc).__name__}: {exc}"
+        raise TaskDefinitionError(msg) from exc
+
+
+def _tasks_of(module: ModuleType) -> Iterator[TaskDefinition]:
+    present = {id(value) for value in vars(module).values() if inspect.isfunction(value)}
+    below = module.__name__ + "."
+    for origin, definitions in list(_DECLARED.items()):
+        inside = origin == module.__name__ or origin.startswith(below)
+        for definition in definitions:
+            if inside or id(definition.fn) in present:
+                yield definition
