@@ -1,0 +1,71 @@
+"""How many jobs there are, by tenant, queue, task and state; for limits and statistics."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from app.core import State
+from app.jobs.model import Job
+from app.stores.base import Limits, QueueFullError, QuotaExceededError
+
+Key = tuple[str, str, str, str]
+"""Tenant, queue, task, state."""
+
+
+class Counters:
+    """The counts as committed, with sums for the limits kept beside them."""
+
+    def __init__(self, counts: Mapping[Key, int]) -> None:
+        self._waiting: Counter[str] = Counter()
+        self._unfinished: Counter[str] = Counter()
+        self.add(counts)
+
+    def add(self, deltas: Mapping[Key, int]) -> None:
+        """Take over what a committed batch has changed."""
+        for (tenant, queue, _, state), n in deltas.items():
+            if state == State.PENDING:
+                self._waiting[queue] += n
+            if state in (State.PENDING, State.RUNNING):
+                self._unfinished[tenant] += n
+
+    def waiting(self, queue: str) -> int:
+        """Return how many jobs of all tenants are pending in a queue."""
+        return self._waiting[queue]
+
+    def unfinished(self, tenant: str) -> int:
+        """Return how many jobs of a tenant are pending or running."""
+        return self._unfinished[tenant]
+
+
+class Deltas:
+    """What one batch changes in the counts."""
+
+    def __init__(self, committed: Counters) -> None:
+        self._committed = committed
+        self._queued: Counter[str] = Counter()
+        self._accepted: Counter[str] = Counter()
+        self.by_key: Counter[Key] = Counter()
+
+    def admit(self, job: Job, limits: Limits) -> None:
+        """Count a new job in. Raises QueueFullError or QuotaExceededError, and counts nothing then.
+
+        What the same batch finishes makes room for the next one.
+        """
+        if limits.queue is not None and self._committed.waiting(job.queue) + self._queued[job.queue] >= limits.queue:
+            msg = f"{limits.queue} jobs wait in queue {job.queue!r}, which is as many as may"
+            raise QueueFullError(msg)
+        held = self._committed.unfinished(job.tenant) + self._accepted[job.tenant]
+        if limits.tenant is not None and held >= limits.tenant:
+            msg = f"{limits.tenant} of your jobs are unfinished, which is as many as may be"
+            raise QuotaExceededError(msg)
+        self._queued[job.queue] += 1
+        self._accepted[job.tenant] += 1
+        self._count(job, 1)
+
+    def move(self, old: Job, new: Job) -> None:
+        """Count a job from its old state to its new one."""
+        if old.state is not new.state:
+            self._count(old, -1)
+            self._count(new, 1)
+
+    def _count(self, job: Job, n: int) -> None:
+        self.by_key[job.tenant, job.queue, job.task, job.state] += n

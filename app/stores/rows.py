@@ -1,0 +1,159 @@
+"""A job as rows of the SQLite schema, and back."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from app.core import State
+from app.jobs.model import Cancellation, Failure, Hold, Job, Outcome, Progress, Slot, Stopped
+
+FIXED = (
+    "key", "id", "tenant", "task", "slot", "created_at", "queue", "tags", "unique_key", "run", "max_attempts",
+    "timeout", "expires_at", "parent", "root", "step", "traceparent",
+)  # fmt: skip
+"""Columns that no lifecycle event changes."""
+
+MOVING = (
+    "key", "priority", "run_at", "state", "outcome", "hold", "attempt", "losses", "started_at", "finished_at",
+    "progress_done", "progress_total", "progress_message", "cancel_requested_at", "cancel_outcome", "cancel_reason",
+    "worker", "token", "version", "turn",
+)  # fmt: skip
+"""The key, and the columns that lifecycle events change."""
+
+JOB = (*FIXED, *MOVING[1:])
+"""All columns of `jobs`, in the order in which rows are read and written here."""
+
+RESULT = ("job", "exception_type", "exception_message", "exception_traceback", "result")
+"""Columns of `results`."""
+
+SELECT_JOB = ", ".join(f"jobs.{column}" for column in JOB)
+
+WHOLE = f"{SELECT_JOB}, arguments, exception_type, exception_message, exception_traceback, result"
+LISTED = f"{SELECT_JOB}, NULL, exception_type, exception_message, '', NULL"
+
+SIZES = (256, 64, 16, 4, 1)
+"""How many rows one statement takes: few sizes, so that prepared statements are used again."""
+
+Row = Sequence[Any]
+
+
+def fixed_row(key: int, job: Job) -> tuple[Any, ...]:
+    """Return the values of FIXED."""
+    return (
+        key, id_to_bytes(job.id), job.tenant, job.task, job.slot, job.created_at, job.queue,
+        json.dumps(job.tags, ensure_ascii=False), job.key, job.run, job.max_attempts, job.timeout, job.expires_at,
+        job.parent, job.root, job.step, job.traceparent,
+    )  # fmt: skip
+
+
+def moving_row(key: int, job: Job, turn: int) -> tuple[Any, ...]:
+    """Return the values of MOVING."""
+    progress = job.progress or (None, None, None)
+    cancellation = job.cancellation or (None, None, None)
+    return (
+        key, job.priority, job.run_at, job.state, job.outcome, int(job.hold), job.attempt, job.losses,
+        job.started_at, job.finished_at, *progress, *cancellation, job.worker, job.token, job.version, turn,
+    )  # fmt: skip
+
+
+def result_row(key: int, job: Job) -> tuple[Any, ...]:
+    """Return a row of `results`."""
+    return (key, *(job.exception or (None, None, None)), job.result)
+
+
+def job_of(row: Row) -> Job:
+    """Return the job of a row of JOB, or of one of WHOLE or LISTED."""
+    (
+        _, id_, tenant, task, slot, created_at, queue, tags, unique_key, run, max_attempts, timeout, expires_at,
+        parent, root, step, traceparent,
+        priority, run_at, state, outcome, hold, attempt, losses, started_at, finished_at, done, total, message,
+        requested_at, stopped, reason, worker, token, version, _,
+    ) = row[: len(JOB)]  # fmt: skip
+    job = Job(
+        id=id_to_text(id_), tenant=tenant, task=task, slot=Slot(slot), created_at=created_at, run_at=run_at,
+        queue=queue, priority=priority, tags=json.loads(tags) if tags != "{}" else {}, key=unique_key,
+        state=State(state), outcome=outcome and Outcome(outcome), hold=Hold(hold), run=run, attempt=attempt,
+        max_attempts=max_attempts, losses=losses, timeout=timeout, started_at=started_at, finished_at=finished_at,
+        expires_at=expires_at, progress=None if done is None else Progress(done, total, message),
+        cancellation=None if requested_at is None else Cancellation(requested_at, Stopped(stopped), reason),
+        worker=worker, token=token, parent=parent, root=root, step=step, traceparent=traceparent, version=version,
+    )  # fmt: skip
+    return job if len(row) == len(JOB) else _with_payload(job, row[len(JOB) :])
+
+
+def _with_payload(job: Job, payload: Row) -> Job:
+    arguments, *exception, result = payload
+    return job._replace(
+        arguments=job.arguments if arguments is None else arguments,
+        exception=None if exception[0] is None else Failure(*exception),
+        result=result,
+    )
+
+
+def turn_of(row: Row) -> int:
+    """Return the turn in a row of JOB."""
+    turn: int = row[len(JOB) - 1]
+    return turn
+
+
+def id_to_bytes(job_id: str) -> bytes:
+    """Return a canonical UUID's 16 bytes."""
+    return bytes.fromhex(job_id.replace("-", ""))
+
+
+def id_to_text(value: bytes) -> str:
+    """Return 16 bytes as a canonical UUID."""
+    text = value.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+# -- statements for many rows ------------------------------------------------
+#
+# `executemany` gives up the interpreter after every row, and with a busy thread beside
+# it waits for it again each time. One statement of many rows waits once.
+
+
+def insert_rows(db: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Insert rows, replacing those of the same key."""
+    head = f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES "
+    for chunk in _chunks(rows):
+        db.execute(head + _values(len(chunk), len(columns)), _flat(chunk))
+
+
+def add_counts(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Add to `counters`; a row is tenant, queue, task, state and what to add."""
+    for chunk in _chunks(rows):
+        values = _values(len(chunk), len(chunk[0]))
+        db.execute(f"INSERT INTO counters VALUES {values} ON CONFLICT DO UPDATE SET n = n + excluded.n", _flat(chunk))
+
+
+def update_jobs(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Update `jobs` from rows of MOVING."""
+    changes = ", ".join(f"{column} = new.column{n}" for n, column in enumerate(MOVING[1:], 2))
+    for chunk in _chunks(rows):
+        values = _values(len(chunk), len(MOVING))
+        db.execute(f"UPDATE jobs SET {changes} FROM (VALUES {values}) AS new WHERE key = new.column1", _flat(chunk))
+
+
+def select_jobs(db: sqlite3.Connection, ids: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of JOB of those ids that there are."""
+    for chunk in _chunks([(id_to_bytes(job_id),) for job_id in ids]):
+        marks = ", ".join("?" * len(chunk))
+        yield from db.execute(f"SELECT {SELECT_JOB} FROM jobs WHERE id IN ({marks})", _flat(chunk)).fetchall()
+
+
+def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    start = 0
+    for size in SIZES:
+        while len(rows) - start >= size:
+            yield rows[start : start + size]
+            start += size
+
+
+def _values(count: int, width: int) -> str:
+    return ", ".join([f"({', '.join('?' * width)})"] * count)
+
+
+def _flat(rows: Sequence[Row]) -> list[Any]:
+    return [value for row in rows for value in row]

@@ -1,0 +1,253 @@
+"""One transaction's work on the SQLite store.
+
+The jobs that a batch touches are loaded once, moved by the lifecycle's own functions,
+and written back together. So the transition table holds here as it stands, and the
+SQL only selects and stores.
+"""
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.jobs.errors import TransitionError
+from app.jobs.lifecycle import Claimed, Due, Event, Lost, transition
+from app.jobs.model import Job, Slot
+from app.stores.base import (
+    Answer,
+    Applied,
+    Change,
+    Claim,
+    Insert,
+    JobNotFoundError,
+    Operation,
+    Probe,
+    Promote,
+    Promoted,
+    Recover,
+    Recovered,
+    Refusal,
+    StoreError,
+)
+from app.stores.counters import Counters, Deltas
+from app.stores.lanes import Lanes
+from app.stores.rows import (
+    JOB,
+    RESULT,
+    SELECT_JOB,
+    Row,
+    add_counts,
+    fixed_row,
+    insert_rows,
+    job_of,
+    moving_row,
+    result_row,
+    select_jobs,
+    turn_of,
+    update_jobs,
+)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the store's writer knows without asking the database. It is the only one that writes."""
+
+    counters: Counters
+    lanes: Lanes
+    last_key: int
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A job in work. stored: as it was before the batch. written: as the transaction has it."""
+
+    key: int
+    turn: int
+    stored: Job
+    written: Job
+    job: Job
+
+
+class Batch:
+    """Carries out operations within the transaction that the caller has begun."""
+
+    def __init__(self, db: sqlite3.Connection, memory: Memory, now: int) -> None:
+        self._db = db
+        self._memory = memory
+        self._now = now
+        self._deltas = Deltas(memory.counters)
+        self._last_key = memory.last_key
+        self._entries: dict[str, _Entry] = {}
+
+    def run(self, operations: Sequence[Operation]) -> Applied:
+        """Carry all of them out: claims last, so that they see what the others made ready."""
+        outcomes: list[Answer | Refusal] = [None] * len(operations)
+        self._insert(operations, outcomes)
+        self._load(operation.id for operation in operations if isinstance(operation, Change))
+        for index, operation in enumerate(operations):
+            if not isinstance(operation, (Insert, Claim)):
+                outcomes[index] = self._carry_out(operation)
+        self._save()
+        for index, operation in enumerate(operations):
+            if isinstance(operation, Claim):
+                outcomes[index] = self._claim(operation)
+        self._save_counters()
+        changed = [entry.job for entry in self._entries.values() if entry.job is not entry.stored]
+        inserted = [outcome for outcome in outcomes if isinstance(outcome, Job) and outcome.id not in self._entries]
+        return Applied(outcomes, [*inserted, *changed])
+
+    def remember(self) -> None:
+        """Take over what was committed."""
+        self._memory.counters.add(self._deltas.by_key)
+        self._memory.last_key = self._last_key
+
+    # -- operations ----------------------------------------------------------
+
+    def _insert(self, operations: Sequence[Operation], outcomes: list[Answer | Refusal]) -> None:
+        rows, arguments = [], []
+        for index, operation in enumerate(operations):
+            if not isinstance(operation, Insert):
+                continue
+            try:
+                self._deltas.admit(operation.job, operation.limits)
+            except StoreError as exc:
+                outcomes[index] = exc
+                continue
+            outcomes[index] = job = operation.job
+            self._last_key = key = self._last_key + 1
+            turn = self._memory.lanes.enter(job) if job.ready else 0
+            rows.append((*fixed_row(key, job), *moving_row(key, job, turn)[1:]))
+            arguments.append((key, job.arguments))
+        insert_rows(self._db, "jobs", JOB, rows)
+        insert_rows(self._db, "arguments", ("job", "arguments"), arguments)
+
+    def _carry_out(self, operation: Change | Promote | Recover | Probe) -> Answer | Refusal:
+        match operation:
+            case Change():
+                return self._change(operation)
+            case Promote():
+                return self._promote(operation)
+            case Recover():
+                return self._recover(operation)
+            case Probe():
+                self._db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (self._now,))
+                return None
+
+    def _change(self, operation: Change) -> Job | Refusal:
+        entry = self._entries.get(operation.id)
+        if entry is None or operation.tenant not in (None, entry.job.tenant):
+            return JobNotFoundError(operation.id)
+        job = entry.job
+        try:
+            for event in operation.events:
+                job = transition(job, event, self._now)
+        except TransitionError as exc:
+            return exc
+        self._move(entry, job)
+        return job
+
+    def _promote(self, operation: Promote) -> Promoted:
+        rows = self._db.execute(
+            f"""SELECT {SELECT_JOB} FROM jobs
+            WHERE state = 'pending' AND hold & 1 AND run_at <= ? ORDER BY run_at LIMIT ?""",
+            (self._now, operation.limit),
+        ).fetchall()
+        promoted = self._apply_to(rows, lambda _: Due())
+        # The update of these rows comes later in this transaction, so they are passed over by their count.
+        later = self._db.execute(
+            "SELECT run_at FROM jobs WHERE state = 'pending' AND hold & 1 ORDER BY run_at LIMIT 1 OFFSET ?",
+            (len(rows),),
+        ).fetchone()
+        return Promoted(len(promoted), later and later[0])
+
+    def _recover(self, operation: Recover) -> Recovered:
+        rows = self._db.execute(f"SELECT {SELECT_JOB} FROM jobs WHERE state = 'running'").fetchall()
+        lost = self._apply_to(rows, lambda job: Lost(job.token or 0))
+        self._save()
+        self._route(operation.slots)
+        unknown = self._db.execute(
+            "SELECT task, count(*) FROM jobs WHERE state = 'pending' AND hold & 2 GROUP BY task"
+        ).fetchall()
+        return Recovered(lost, dict(unknown))
+
+    def _route(self, slots: Mapping[str, Slot]) -> None:
+        """Hold back what nobody here can run, let go what somebody can again, and sort by slot."""
+        known = json.dumps(dict(slots))
+        self._db.execute(
+            """UPDATE jobs SET hold = hold | 2, version = version + 1
+            WHERE state = 'pending' AND NOT hold & 2 AND task NOT IN (SELECT key FROM json_each(?))""",
+            (known,),
+        )
+        self._db.execute(
+            """UPDATE jobs SET hold = hold & ~2, slot = known.value, version = version + 1
+            FROM json_each(?) AS known
+            WHERE state = 'pending' AND task = known.key AND (hold & 2 OR slot <> known.value)""",
+            (known,),
+        )
+
+    def _claim(self, operation: Claim) -> list[Job]:
+        claimed: list[Job] = []
+        for slot, free in operation.free.items():
+            if free > 0:
+                claimed += self._claim_slot(operation.worker, slot, free)
+        self._save()
+        return claimed
+
+    def _claim_slot(self, worker: str, slot: Slot, free: int) -> list[Job]:
+        rows = self._db.execute(
+            f"""SELECT {SELECT_JOB}, arguments FROM jobs JOIN arguments ON arguments.job = jobs.key
+            WHERE state = 'pending' AND hold = 0 AND slot = ? ORDER BY priority DESC, turn, key LIMIT ?""",
+            (slot, free),
+        ).fetchall()
+        arguments = {row[0]: row[-1] for row in rows}
+        # Random, so that no token comes twice, not even after a restart.
+        jobs = self._apply_to([row[:-1] for row in rows], lambda _: Claimed(secrets.randbits(62), worker))
+        for job in jobs:
+            self._memory.lanes.serve(job, self._entries[job.id].turn)
+        return [job._replace(arguments=arguments[self._entries[job.id].key]) for job in jobs]
+
+    # -- the working set -----------------------------------------------------
+
+    def _load(self, ids: Iterable[str]) -> None:
+        for row in select_jobs(self._db, list(set(ids))):
+            self._adopt(row)
+
+    def _adopt(self, row: Row) -> _Entry:
+        """Take a row into work, unless the batch has it already, and newer."""
+        job = job_of(row)
+        return self._entries.setdefault(job.id, _Entry(row[0], turn_of(row), job, job, job))
+
+    def _apply_to(self, rows: Iterable[Row], event_for: Callable[[Job], Event]) -> list[Job]:
+        """Apply an event to each job of a query's rows; those that the batch moved on already stay."""
+        moved = []
+        for row in rows:
+            entry = self._adopt(row)
+            try:
+                job = transition(entry.job, event_for(entry.job), self._now)
+            except TransitionError:
+                continue
+            self._move(entry, job)
+            moved.append(job)
+        return moved
+
+    def _move(self, entry: _Entry, job: Job) -> None:
+        if job.ready and not entry.job.ready:
+            entry.turn = self._memory.lanes.enter(job)
+        self._deltas.move(entry.job, job)
+        entry.job = job
+
+    # -- writing back --------------------------------------------------------
+
+    def _save(self) -> None:
+        """Write what has changed since it was last written."""
+        dirty = [entry for entry in self._entries.values() if entry.job is not entry.written]
+        update_jobs(self._db, [moving_row(entry.key, entry.job, entry.turn) for entry in dirty])
+        ended = [entry for entry in dirty if entry.job.done and not entry.written.done]
+        rows = [result_row(entry.key, entry.job) for entry in ended if entry.job.exception or entry.job.result]
+        insert_rows(self._db, "results", RESULT, rows)
+        for entry in dirty:
+            entry.written = entry.job
+
+    def _save_counters(self) -> None:
+        add_counts(self._db, [(*key, n) for key, n in self._deltas.by_key.items() if n])

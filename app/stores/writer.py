@@ -1,0 +1,172 @@
+"""The one way into a store: gathers what all threads want written into batches.
+
+While a batch is being committed the next one gathers, so that a commit, which waits
+for the disk, is shared by everything that arrived in the meantime (group commit).
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from app.core import Future
+from app.jobs.model import Clock, Job
+from app.stores.base import Answer, Applied, Claim, Operation, Refusal, Store, StoreUnavailableError
+
+LOGGER = logging.getLogger(__name__)
+
+BATCH = 1000
+"""Operations in one transaction at most: beyond that a commit's cost is spread thin enough."""
+
+_Item = tuple[Operation, Future[Any]]
+
+
+class Claimer:
+    """A worker, as the writer sees it. This one has no slot and claims nothing."""
+
+    def request(self) -> Claim | None:
+        """Return the claim to add to the next batch; None when no slot is free."""
+        return None
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Run what was claimed. Called on the writer's thread, after the commit."""
+
+
+Listener = Callable[[Sequence[Job]], object]
+
+
+class Writer:
+    """The writer's thread. It alone calls `Store.apply`.
+
+    A claim rides in every batch, so a job that finds a free slot is claimed in the
+    transaction that inserts it, and a slot that becomes free is filled in the
+    transaction that settles its job.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._items: SimpleQueue[_Item | None] = SimpleQueue()
+        self._claimer = Claimer()
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()
+        self._closed = False
+        self._last_commit: float | None = None
+        self._thread = threading.Thread(target=self._run, name="errand-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Operation) -> Future[Any]:
+        """Have an operation carried out; from any thread.
+
+        The future's result is what the operation promises, once it is durable; its
+        exception is the refusal, or StoreUnavailableError.
+        """
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._closed:
+                future.set_exception(StoreUnavailableError("the service has stopped"))
+            else:
+                self._items.put((operation, future))
+        return future
+
+    def attach(self, claimer: Claimer) -> None:
+        """Let a worker claim from now on."""
+        self._claimer = claimer
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` after each commit, on the writer's thread, with the jobs it changed."""
+        self._listeners.append(listener)
+
+    def committed_within(self, seconds: float) -> bool:
+        """Tell whether the last batch was committed, and no longer ago than that."""
+        last = self._last_commit
+        return last is not None and time.monotonic() - last <= seconds
+
+    def close(self) -> None:
+        """Carry out what was submitted, then end the thread."""
+        with self._lock:
+            self._closed = True
+            self._items.put(None)
+        self._thread.join()
+
+    # -- the thread ----------------------------------------------------------
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch: list[_Item] = []
+            going = self._gather(batch)
+            if batch:
+                self._commit_shielded(batch)
+
+    def _gather(self, batch: list[_Item]) -> bool:
+        """Wait for an operation and take along what has gathered; False at the end."""
+        try:
+            item = self._items.get()
+            while item is not None:
+                batch.append(item)
+                if len(batch) >= BATCH:
+                    return True
+                item = self._items.get_nowait()
+        except Empty:
+            return True
+        return False
+
+    def _commit_shielded(self, batch: list[_Item]) -> None:
+        try:
+            self._commit(batch)
+        except BaseException:
+            # Everything depends on this thread; what a callback of somebody's raises must not end it.
+            LOGGER.exception("the writer goes on after an error")
+
+    def _commit(self, batch: list[_Item]) -> None:
+        claim = self._claimer.request()
+        operations = [operation for operation, _ in batch]
+        try:
+            applied = self._store.apply(operations if claim is None else [*operations, claim], self._clock())
+        except StoreUnavailableError as exc:
+            self._last_commit = None
+            LOGGER.error("the store cannot be written: %s", exc)  # noqa: TRY400  (expected; a traceback says no more)
+            _refuse(batch, exc)
+        except Exception as exc:
+            LOGGER.exception("a batch of %d operations failed", len(batch))
+            self._commit_singly(batch, exc)
+        else:
+            self._last_commit = time.monotonic()
+            self._announce(batch, applied, claimed=claim is not None)
+
+    def _commit_singly(self, batch: list[_Item], exc: Exception) -> None:
+        """Find the operation that the batch failed by, so that the others do not suffer for it."""
+        if len(batch) == 1:
+            _refuse(batch, StoreUnavailableError(f"an operation failed: {type(exc).__name__}"))
+            return
+        for item in batch:
+            self._commit([item])
+
+    def _announce(self, batch: list[_Item], applied: Applied, *, claimed: bool) -> None:
+        outcomes = list(applied.outcomes)
+        if claimed:
+            # The work first: everything else can wait while it runs.
+            self._claimer.take(outcomes.pop())  # type: ignore[arg-type]
+        for listener in self._listeners:
+            try:
+                listener(applied.changed)
+            except Exception:
+                LOGGER.exception("a listener failed")
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            _resolve(future, outcome)
+
+
+def _resolve(future: Future[Any], outcome: Answer | Refusal) -> None:
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def _refuse(batch: Sequence[_Item], exc: StoreUnavailableError) -> None:
+    for _, future in batch:
+        # One each: a shared exception would gather the traceback of everybody who raises it.
+        future.set_exception(StoreUnavailableError(*exc.args))
