@@ -1,0 +1,359 @@
+"""Every use case, once: what the API, and whoever else speaks for a tenant, can ask for.
+
+    ServiceError
+    ├── NoSuchJobError        the tenant has no such job
+    ├── InvalidCursorError    not a cursor that a list has handed out
+    ├── TooManyJobsError      the tenant's quota is used up
+    └── UnavailableError      not now; retry_after says when to ask again
+        ├── QueueFullError
+        ├── DrainingError     the service is about to stop
+        └── StoreDownError    the store cannot be written
+
+Errors of jobs (UnknownTaskError, InvalidArgumentsError, JobFinishedError) pass through.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+from app.core import State
+from app.jobs.lifecycle import CancelRequested
+from app.jobs.model import SECOND, Clock, Hold, Job, Outcome, new_id
+from app.jobs.registry import Registry, TaskDefinition
+from app.stores import base
+from app.stores.base import Change, Filter, Insert, Limits, Paging, Probe, Store
+from app.stores.writer import Writer
+
+PROBE_AFTER = 5.0
+"""Seconds for which a commit shows that the store can be written."""
+
+PROBE_TIMEOUT = 2.0
+"""Seconds that a probe of the store may take before the service counts as not ready."""
+
+
+class ServiceError(Exception):
+    """The root of this layer's errors."""
+
+
+class NoSuchJobError(ServiceError):
+    """The tenant has no such job."""
+
+
+class InvalidCursorError(ServiceError):
+    """Not a cursor that a list has handed out."""
+
+
+class TooManyJobsError(ServiceError):
+    """The tenant has as many unfinished jobs as it may have."""
+
+
+class UnavailableError(ServiceError):
+    """It cannot be done now. retry_after: seconds after which to try again."""
+
+    retry_after = 1
+
+
+class QueueFullError(UnavailableError):
+    """As many jobs wait in the queue as may."""
+
+    retry_after = 5
+
+
+class DrainingError(UnavailableError):
+    """The service finishes what it runs and then stops."""
+
+    retry_after = 5
+
+
+class StoreDownError(UnavailableError):
+    """The store cannot be read or written now."""
+
+    retry_after = 2
+
+
+class Submission(NamedTuple):
+    """What a caller wants run.
+
+    queue, priority: None means the task's own. delay: seconds from now. run_at:
+    microseconds since the epoch; None, and a delay of 0, mean at once.
+    """
+
+    task: str
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = {}  # noqa: RUF012  (never changed in place)
+    queue: str | None = None
+    priority: int | None = None
+    delay: float = 0
+    run_at: int | None = None
+    tags: Mapping[str, str] = {}  # noqa: RUF012
+
+
+class JobPage(NamedTuple):
+    """A page of a list. cursor: of the next page; None at the end."""
+
+    jobs: Sequence[Job]
+    cursor: str | None
+
+
+class Service:
+    """The use cases. All of it runs on one event loop, and nothing of it blocks that.
+
+    claiming: tells whether a worker takes jobs, for readiness.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        registry: Registry,
+        clock: Clock,
+        limits: Limits = Limits(),
+        claiming: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._registry = registry
+        self._clock = clock
+        self._limits = limits
+        self._claiming = claiming
+        self._draining = False
+        self._waiters = _Waiters()
+        writer.listen(self._waiters.notify)
+
+    # -- submitting ----------------------------------------------------------
+
+    async def submit(self, tenant: str, submission: Submission) -> Job:
+        """Check a submission, store it, and return the job once it is durable.
+
+        Raises UnknownTaskError, InvalidArgumentsError, TooManyJobsError, UnavailableError.
+        """
+        if self._draining:
+            raise DrainingError("the service is stopping and takes no new jobs")
+        definition = self._registry.get(submission.task)
+        await self._check_arguments(definition, submission)
+        return await self._write(Insert(self._new_job(tenant, definition, submission), self._limits))
+
+    async def _check_arguments(self, definition: TaskDefinition, submission: Submission) -> None:
+        signature = definition.signature
+        if signature.runs_user_code:
+            # Validators of the user's own must not hold up everybody else's requests.
+            await asyncio.to_thread(signature.check, submission.args, dict(submission.kwargs))
+        else:
+            signature.check(submission.args, dict(submission.kwargs))
+
+    def _new_job(self, tenant: str, definition: TaskDefinition, submission: Submission) -> Job:
+        now = self._clock()
+        run_at = now + round(submission.delay * SECOND) if submission.run_at is None else submission.run_at
+        return Job(
+            id=new_id(now),
+            tenant=tenant,
+            task=definition.name,
+            slot=definition.slot,
+            created_at=now,
+            run_at=run_at,
+            arguments=_arguments(submission),
+            queue=definition.queue if submission.queue is None else submission.queue,
+            priority=definition.priority if submission.priority is None else submission.priority,
+            tags=submission.tags,
+            hold=Hold.DUE_LATER if run_at > now else Hold.NONE,
+        )
+
+    # -- looking -------------------------------------------------------------
+
+    async def get(self, tenant: str, job_id: str) -> Job:
+        """Return the whole job. Raises NoSuchJobError, StoreDownError."""
+        with _translated():
+            job = await self._store.get(tenant, job_id)
+        if job is None:
+            raise NoSuchJobError(job_id)
+        return job
+
+    async def wait(self, tenant: str, job_id: str, seconds: float, version: int | None = None) -> Job:
+        """Return the job when it is done, at the latest after `seconds`.
+
+        version: when given, any change counts: it returns when the job's version is
+        another. Raises as `get`. A service that stops lets all waiters go.
+        """
+        deadline = time.monotonic() + seconds
+        # Registered before the job is read: a change is either in what is read, or heard of.
+        with self._waiters.waiting(job_id) as changed:
+            while True:
+                job = await self.get(tenant, job_id)
+                left = deadline - time.monotonic()
+                over = left <= 0 or self._waiters.released
+                if over or job.done or (version is not None and job.version != version):
+                    return job
+                await changed.wait(left)
+
+    async def list(
+        self,
+        tenant: str,
+        *,
+        state: State | None = None,
+        outcome: Outcome | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> JobPage:
+        """Return a page of jobs, newest first, without arguments, results and exceptions.
+
+        None means any. A page may be short although more follow. Raises InvalidCursorError,
+        StoreDownError.
+        """
+        paging = Paging(limit, None if cursor is None else _from_cursor(cursor))
+        with _translated():
+            page = await self._store.list(tenant, Filter(state, outcome, task, queue), paging)
+        return JobPage(page.jobs, None if page.next is None else _to_cursor(page.next))
+
+    def tasks(self) -> Registry:
+        """Return the registered tasks."""
+        return self._registry
+
+    # -- changing ------------------------------------------------------------
+
+    async def cancel(self, tenant: str, job_id: str) -> Job:
+        """Cancel a pending job, or ask a running one to stop, and return it as it is then.
+
+        Raises NoSuchJobError, JobFinishedError, StoreDownError.
+        """
+        return await self._write(Change(job_id, (CancelRequested(),), tenant))
+
+    async def _write(self, operation: Insert | Change) -> Job:
+        with _translated():
+            job: Job = await self._writer.submit(operation)
+        return job
+
+    # -- the service itself --------------------------------------------------
+
+    @property
+    def draining(self) -> bool:
+        """Whether it is about to stop."""
+        return self._draining
+
+    def drain(self) -> None:
+        """Take no new jobs from now on; everything else still works."""
+        self._draining = True
+
+    def release_waiters(self) -> None:
+        """Answer everybody who waits with the job as it is now."""
+        self._waiters.release()
+
+    async def check_ready(self) -> None:
+        """Return when the service does its work: a recent commit succeeded, and a worker claims.
+
+        Raises DrainingError, StoreDownError, UnavailableError.
+        """
+        if self._draining:
+            raise DrainingError("the service is stopping")
+        if not self._claiming():
+            raise UnavailableError("no worker takes jobs")
+        if not self._writer.committed_within(PROBE_AFTER):
+            await self._probe()
+
+    async def _probe(self) -> None:
+        with _translated():
+            try:
+                await asyncio.wait_for(_result(self._writer.submit(Probe())), PROBE_TIMEOUT)
+            except TimeoutError:
+                raise StoreDownError("the store has not answered for some seconds") from None
+
+
+async def _result(future: Any) -> Any:
+    return await future
+
+
+class _Waiters:
+    """Those who wait for jobs to change, by job."""
+
+    def __init__(self) -> None:
+        self.released = False
+        self._by_job: defaultdict[str, set[_Signal]] = defaultdict(set)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @contextmanager
+    def waiting(self, job_id: str) -> Iterator["_Signal"]:
+        self._loop = asyncio.get_running_loop()
+        signal = _Signal()
+        self._by_job[job_id].add(signal)
+        try:
+            yield signal
+        finally:
+            signals = self._by_job[job_id]
+            signals.discard(signal)
+            if not signals:
+                del self._by_job[job_id]
+
+    def notify(self, jobs: Sequence[Job]) -> None:
+        """Wake whoever waits for one of these jobs; from any thread, one wake-up for all."""
+        if self._by_job and jobs and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake, jobs)
+
+    def _wake(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            for signal in self._by_job.get(job.id, ()):
+                signal.set()
+
+    def release(self) -> None:
+        self.released = True
+        for signals in self._by_job.values():
+            for signal in signals:
+                signal.set()
+
+
+class _Signal:
+    """Says that something has changed since the last wait."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return at the next change, or after so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        self._event.clear()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the store's errors into this layer's."""
+    try:
+        yield
+    except base.JobNotFoundError as exc:
+        raise NoSuchJobError(*exc.args) from exc
+    except base.QuotaExceededError as exc:
+        raise TooManyJobsError(*exc.args) from exc
+    except base.QueueFullError as exc:
+        raise QueueFullError(*exc.args) from exc
+    except base.StoreError as exc:
+        # What exactly is wrong is in the log; a caller shall see no path and no SQL.
+        raise StoreDownError("the store cannot be used at the moment") from exc
+
+
+def _arguments(submission: Submission) -> str:
+    call = {"args": submission.args, "kwargs": submission.kwargs}
+    return json.dumps(call, ensure_ascii=False, separators=(",", ":"))
+
+
+def _to_cursor(position: int) -> str:
+    return base64.urlsafe_b64encode(position.to_bytes(8, "big")).decode().rstrip("=")
+
+
+def _from_cursor(cursor: str) -> int:
+    try:
+        position = base64.b64decode(cursor.encode() + b"=", altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        position = b""
+    if len(position) != 8 or position[0] > 0x7F:  # noqa: PLR2004  (as written by _to_cursor, from a signed integer)
+        raise InvalidCursorError(cursor)
+    return int.from_bytes(position, "big")

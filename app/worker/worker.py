@@ -1,0 +1,251 @@
+"""Worker: fills free slots with claimed jobs and settles what has ended.
+
+It has no loop that asks for work. The writer takes its claim along in every batch,
+and every batch that could make a job ready, or follows from a slot becoming free, is
+one. What is due by the clock is made ready by the ticker.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from app.core import Future
+from app.jobs.lifecycle import Event, Failed, Released
+from app.jobs.model import SECOND, Clock, Hold, Job, Slot
+from app.jobs.outcome import failure_of
+from app.jobs.registry import Registry
+from app.stores.base import Change, Claim, Promote, Promoted, Recover, Recovered, StoreUnavailableError
+from app.stores.writer import Claimer, Writer
+from app.worker.execution import Execution, Pools
+
+LOGGER = logging.getLogger(__name__)
+
+PROGRESS_INTERVAL = 0.25
+"""Seconds between two reports of a job's progress."""
+
+RETRY_INTERVAL = 0.5
+"""Seconds after which a settlement that the store could not take is tried again."""
+
+CLOCK_CHECK = 1.0
+"""Seconds after which the wall clock is looked at again while jobs are due later: it may be set."""
+
+
+class Worker(Claimer):
+    """Runs jobs in this process.
+
+    slots: how many jobs of each kind at a time. max_result_bytes: of one result, as JSON.
+    """
+
+    def __init__(
+        self, writer: Writer, registry: Registry, clock: Clock, slots: Mapping[Slot, int], max_result_bytes: int
+    ) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.max_result_bytes = max_result_bytes
+        self.pools = Pools(slots[Slot.THREAD])
+        self._writer = writer
+        self._registry = registry
+        self._clock = clock
+        self._lock = threading.Condition()
+        self._free = dict(slots)
+        self._executions: dict[str, Execution] = {}
+        self._claiming = False
+        self._reporting: list[Execution] = []
+        self._unsettled: list[Change] = []
+        self._report_at: float | None = None
+        self._retry_at: float | None = None
+        self._next_due: int | None = None
+        self._abandoned = False
+        self._closed = False
+        self._ticker = threading.Thread(target=self._tick, name="errand-ticker", daemon=True)
+
+    def start(self) -> Recovered:
+        """Take over what the last process left, and begin to claim.
+
+        Raises StoreUnavailableError.
+        """
+        slots = {definition.name: definition.slot for definition in self._registry}
+        recovered: Recovered = self._writer.submit(Recover(slots)).result()
+        self._writer.listen(self._changed)
+        self._claiming = True
+        self._writer.attach(self)
+        self._promote()
+        self._ticker.start()
+        return recovered
+
+    @property
+    def claiming(self) -> bool:
+        """Whether it takes jobs."""
+        return self._claiming
+
+    # -- the writer's side ---------------------------------------------------
+
+    def request(self) -> Claim | None:
+        """Return a claim for the free slots. Until it is answered slots only become free: nobody else fills them."""
+        with self._lock:
+            free = {slot: n for slot, n in self._free.items() if n > 0}
+            return Claim(self.name, free) if self._claiming and free else None
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Run claimed jobs."""
+        for job in jobs:
+            execution = Execution(job, self._registry.get(job.task), self)
+            with self._lock:
+                self._free[job.slot] -= 1
+                self._executions[job.id] = execution
+            self._start(execution)
+
+    def _start(self, execution: Execution) -> None:
+        try:
+            execution.start()
+        except Exception as exc:
+            # No thread can be had: the job says so, rather than being left running with nobody at it.
+            LOGGER.exception("job %s cannot be started", execution.job.id)
+            self.ended(execution, Failed(execution.token, failure_of(exc)))
+
+    def _changed(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            if job.asked_to_stop:
+                self._ask_to_stop(job.id)
+            if job.hold & Hold.DUE_LATER:
+                self._expect(job.run_at)
+
+    def _ask_to_stop(self, job_id: str) -> None:
+        with self._lock:
+            execution = self._executions.get(job_id)
+        if execution is not None:
+            execution.ask_to_stop()
+
+    # -- the executions' side ------------------------------------------------
+
+    def ended(self, execution: Execution, event: Event) -> None:
+        """Free the slot and settle the job; the claim for the slot rides in the same batch."""
+        with self._lock:
+            if self._executions.pop(execution.job.id, None) is None:
+                # Put back already, at the end of a drain.
+                return
+            self._free[execution.job.slot] += 1
+            self._lock.notify_all()
+        progress = execution.take_progress()
+        self._settle(Change(execution.job.id, (event,) if progress is None else (progress, event)))
+
+    def _settle(self, change: Change) -> None:
+        self._writer.submit(change).add_done_callback(partial(self._settled, change))
+
+    def _settled(self, change: Change, future: Future[Job]) -> None:
+        exception = future.exception()
+        if isinstance(exception, StoreUnavailableError):
+            # The result exists nowhere else: keep it until the store can be written again.
+            with self._lock:
+                self._unsettled.append(change)
+                self._retry_at = self._retry_at or time.monotonic() + RETRY_INTERVAL
+                self._lock.notify_all()
+        elif exception is not None:
+            LOGGER.warning("job %s is not settled: %s", change.id, exception)
+
+    def progressed(self, execution: Execution) -> None:
+        """Have the execution's progress reported with the next tick."""
+        with self._lock:
+            self._reporting.append(execution)
+            self._report_at = self._report_at or time.monotonic() + PROGRESS_INTERVAL
+            self._lock.notify_all()
+
+    # -- the ticker ----------------------------------------------------------
+
+    def _tick(self) -> None:
+        while self._rest():
+            with self._lock:
+                reporting, self._reporting = self._reporting, []
+                unsettled, self._unsettled = self._unsettled, []
+                due = self._next_due is not None and self._next_due <= self._clock()
+                self._report_at = self._retry_at = None
+            if due:
+                self._promote()
+            for execution in reporting:
+                self._report(execution)
+            for change in unsettled:
+                self._settle(change)
+
+    def _rest(self) -> bool:
+        """Sleep until there is something to do; False at the end."""
+        with self._lock:
+            while not self._closed:
+                seconds = self._until_next()
+                if seconds is not None and seconds <= 0:
+                    return True
+                self._lock.wait(seconds)
+            return False
+
+    def _until_next(self) -> float | None:
+        """Return the seconds until there is something to do; None: only when somebody says so."""
+        now = time.monotonic()
+        waits = [at - now for at in (self._report_at, self._retry_at) if at is not None]
+        if self._next_due is not None:
+            due = (self._next_due - self._clock()) / SECOND
+            waits.append(min(due, CLOCK_CHECK))
+        return min(waits, default=None)
+
+    def _report(self, execution: Execution) -> None:
+        progress = execution.take_progress()
+        if progress is not None:
+            self._writer.submit(Change(execution.job.id, (progress,)))
+
+    def _expect(self, due: int) -> None:
+        with self._lock:
+            if self._next_due is None or due < self._next_due:
+                self._next_due = due
+                self._lock.notify_all()
+
+    def _promote(self) -> None:
+        with self._lock:
+            self._next_due = None
+        self._writer.submit(Promote()).add_done_callback(self._promoted)
+
+    def _promoted(self, future: Future[Promoted]) -> None:
+        if future.exception() is not None:
+            self._expect(self._clock() + round(RETRY_INTERVAL * SECOND))
+            return
+        next_due = future.result().next_due
+        if next_due is not None:
+            self._expect(next_due)
+
+    # -- ending --------------------------------------------------------------
+
+    def stop_claiming(self) -> None:
+        """Take no more jobs."""
+        with self._lock:
+            self._claiming = False
+
+    def drain(self, seconds: float) -> None:
+        """Let what runs end within `seconds`, and put back the rest. Blocks."""
+        self.stop_claiming()
+        with self._lock:
+            self._lock.wait_for(lambda: not self._executions, seconds)
+        self._put_back()
+
+    def hurry(self) -> None:
+        """End a drain now: put back what still runs."""
+        self._put_back()
+
+    def _put_back(self) -> None:
+        with self._lock:
+            left, self._executions = list(self._executions.values()), {}
+            self._abandoned = self._abandoned or bool(left)
+            self._lock.notify_all()
+        for execution in left:
+            LOGGER.warning("job %s still runs and is put back", execution.job.id)
+            self._settle(Change(execution.job.id, (Released(execution.token),)))
+
+    def close(self) -> bool:
+        """End the threads. Return whether all user code has ended; if not, only the process's end will end it."""
+        self.stop_claiming()
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+        if self._ticker.is_alive():
+            self._ticker.join()
+        self.pools.close()
+        return not self._abandoned
