@@ -187,7 +187,11 @@ class Future(Generic[T]):
                 else:
                     self._callbacks += added
                 return
-        self._announce(None, added)
+        try:
+            self._announce(None, added)
+        finally:
+            # As in set_exception(): a callback often leads to whoever keeps the exception.
+            del self, fn, added
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in asyncio. Cancelling the awaiter does not cancel this future."""
@@ -286,11 +290,11 @@ class Future(Generic[T]):
                 self._announce(waiters, callbacks)
         finally:
             # As in set_exception().
-            del self, exception
+            del self, exception, callbacks
         return True
 
     def _announce(self, waiters: _Waiters, callbacks: _Callbacks) -> None:
-        interrupt = None
+        callback = interrupt = None
         try:
             for wake in waiters or ():
                 wake()
@@ -305,7 +309,7 @@ class Future(Generic[T]):
                 raise interrupt
         finally:
             # As in set_exception().
-            del interrupt, self
+            del self, callbacks, callback, interrupt
 
     def _add_waiter(self, wake: Callable[[], object]) -> bool:
         """Have `wake` called once at completion; False when the future is done already."""

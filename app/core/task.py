@@ -239,12 +239,16 @@ class Task(Future[T]):
             self._wait_number = number = self._wait_number + 1
             # WAITING before the callback is registered: it may come at once, from another thread.
             self._phase = _WAITING
-        self._subscribe(awaited, number)
-        if asked:
-            # Asked to stop while the generator ran, before there was anything to cancel.
-            later: deque[Callable[[], object]] = deque()
-            later.append(partial(self._stop_waiting, later, awaited, number))
-            run_all(later)
+        try:
+            self._subscribe(awaited, number)
+            if asked:
+                # Asked to stop while the generator ran, before there was anything to cancel.
+                later: deque[Callable[[], object]] = deque()
+                later.append(partial(self._stop_waiting, later, awaited, number))
+                run_all(later)
+        finally:
+            # As in step().
+            del self
 
     def _subscribe(self, awaited: FutureLike[Any], number: int) -> None:
         try:
@@ -294,7 +298,8 @@ class Task(Future[T]):
         Only whoever moved the phase to ENDED comes here.
         """
         generator, self._generator = self._generator, _EMPTY
-        self._awaited = self._throw = None
+        # A Task that is kept for its result must not keep its executor's threads.
+        self._awaited = self._throw = self._executor = None
         try:
             self._context.run(generator.close)
         except BaseException as exc:  # noqa: BLE001  (raised while it was closed: that is the outcome)
