@@ -1,0 +1,223 @@
+"""The application: routes, errors and layers put together."""
+
+from collections.abc import Callable, Coroutine
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+from app.api import docs, openapi
+from app.api.documents import encode
+from app.api.edge import Failsafe, HeadAsGet
+from app.api.guard import Guard
+from app.api.openapi import Operation, answer, empty, page, problems
+from app.api.problems import ProblemError
+from app.api.problems import answer as answer_error
+from app.api.routes import HealthRoutes, JobRoutes, TaskRoutes, json_response
+from app.config import Settings
+from app.jobs.errors import JobError
+from app.service import Service, ServiceError
+
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+
+NO_TELEMETRY: Any = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
+"""Looking for OpenTelemetry takes a fifth of the time that FastAPI spends on a request."""
+
+_TAGS = {
+    "jobs": "Submit calls, watch them, fetch their results, cancel them.",
+    "tasks": "The functions that can be called.",
+    "service": "The service itself.",
+}
+
+SUBMISSION_PROBLEMS = (
+    "invalid-json",
+    "cross-site",
+    "body-too-large",
+    "unsupported-media-type",
+    "invalid-submission",
+    "unknown-task",
+    "invalid-arguments",
+    "invalid-parameters",
+    "too-many-jobs",
+    "queue-full",
+    "draining",
+    "store-unavailable",
+)
+
+
+class PlainRoute(APIRoute):
+    """A route whose endpoint takes the request as it is.
+
+    FastAPI's dependency solving, which none of ours needs, costs more than our endpoints do.
+    """
+
+    def get_route_handler(self) -> Endpoint:
+        """Return the endpoint itself."""
+        return self.endpoint
+
+
+def create_app(service: Service, settings: Settings) -> FastAPI:
+    """Return the ASGI application that offers `service` over HTTP."""
+    app = FastAPI(
+        title="Errand",
+        version=_version(),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        openapi_tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
+        telemetry=NO_TELEMETRY,
+    )
+    # On the application itself: routes of an included router take half as long again to find.
+    app.router.route_class = PlainRoute
+    _add_jobs(app, JobRoutes(service))
+    _add_tasks(app, TaskRoutes(service))
+    _add_service(app, HealthRoutes(service))
+    _add_pages(app, [task.name for task in service.tasks()], keys=bool(settings.keys))
+    _add_errors(app)
+    # The last one added is the outermost.
+    app.add_middleware(Guard, keys=settings.keys, any_host=not settings.local)
+    app.add_middleware(Failsafe)
+    app.add_middleware(HeadAsGet)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("errand-jobs")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "0"
+
+
+def _add(app: FastAPI, call: str, endpoint: Endpoint, operation: Operation) -> None:
+    """Add a route. call: method and path."""
+    method, path = call.split()
+    tag = path.split("/")[1]
+    doc = (endpoint.__doc__ or "").strip()
+    app.add_api_route(
+        path,
+        endpoint,
+        methods=[method],
+        tags=[tag if tag in _TAGS else "service"],
+        summary=doc.partition(".")[0],
+        description=doc,
+        # The first answer named is the usual one.
+        status_code=int(next(iter(operation.responses))),
+        operation_id=f"{endpoint.__name__}_{tag.removesuffix('s')}",
+        response_class=Response,
+        openapi_extra=operation.extra(),
+    )
+
+
+def _add_jobs(app: FastAPI, jobs: JobRoutes) -> None:
+    waited = ("ETag", "Preference-Applied")
+    missing = problems("job-not-found", "invalid-parameters", "store-unavailable")
+    submit = Operation(
+        {
+            "202": answer("It is stored, and will run.", "Job", ("Location", *waited)),
+            "200": answer("It was done within the wait.", "Job", ("Location", *waited)),
+            **problems(*SUBMISSION_PROBLEMS),
+        },
+        openapi.parameters_with_wait(),
+        openapi.submission_body(),
+    )
+    get = Operation(
+        {
+            "200": answer("The job.", "Job", waited),
+            "304": empty("It has not changed.", waited),
+            **missing,
+        },
+        openapi.parameters_with_wait(openapi.JOB_ID, openapi.IF_NONE_MATCH),
+    )
+    result = Operation(
+        {
+            "200": answer("The result: any JSON.", headers=("Preference-Applied",)),
+            "202": answer("It is not done; the job as it is.", "Job", ("Retry-After", "Preference-Applied")),
+            **missing,
+            **problems("job-failed", "job-cancelled"),
+        },
+        openapi.parameters_with_wait(openapi.JOB_ID),
+    )
+    cancel = Operation(
+        {
+            "200": answer("It is cancelled, now or since earlier.", "Job", ("ETag",)),
+            "202": answer("It runs, and is asked to stop.", "Job", ("ETag",)),
+            **missing,
+            **problems("cross-site", "job-finished"),
+        },
+        [openapi.JOB_ID],
+    )
+    page_of_jobs = answer("A page.", "JobList", ("Link",))
+    listing = Operation(
+        {"200": page_of_jobs, **problems("invalid-parameters", "store-unavailable")}, openapi.LIST_PARAMETERS
+    )
+    _add(app, "POST /jobs", jobs.submit, submit)
+    _add(app, "GET /jobs", jobs.list, listing)
+    _add(app, "GET /jobs/{id}", jobs.get, get)
+    _add(app, "DELETE /jobs/{id}", jobs.cancel, cancel)
+    _add(app, "GET /jobs/{id}/result", jobs.result, result)
+
+
+def _add_tasks(app: FastAPI, tasks: TaskRoutes) -> None:
+    one = {"200": answer("The task.", "TaskDocument"), **problems("task-not-found")}
+    _add(app, "GET /tasks", tasks.list, Operation({"200": answer("All of them.", "TaskList")}))
+    _add(app, "GET /tasks/{name}", tasks.get, Operation(one, [openapi.TASK_NAME]))
+
+
+def _add_service(app: FastAPI, health: HealthRoutes) -> None:
+    ready = {
+        "200": answer("It works.", "HealthDocument"),
+        **problems("unavailable", "draining", "store-unavailable"),
+    }
+    one = {"200": page("The explanation."), **problems("not-found")}
+    _add(app, "GET /health/live", health.live, Operation({"200": answer("It answers.", "HealthDocument")}))
+    _add(app, "GET /health/ready", health.ready, Operation(ready))
+    _add(app, "GET /problems", docs.problem_index, Operation({"200": page("All kinds of problems.")}))
+    _add(app, "GET /problems/{name}", docs.problem, Operation(one, [openapi.PROBLEM_NAME]))
+
+
+def _add_pages(app: FastAPI, tasks: list[str], *, keys: bool) -> None:
+    def schema() -> dict[str, Any]:
+        app.openapi_schema = app.openapi_schema or openapi.document(app, tasks, keys=keys)
+        return app.openapi_schema
+
+    async def openapi_json(_: Request) -> Response:
+        return json_response(f"{encode(app.openapi())}\n".encode())
+
+    app.openapi = schema  # type: ignore[method-assign]  # as FastAPI's manual has it
+    for path, endpoint in {
+        "/": docs.to_docs,
+        "/docs": docs.docs,
+        f"{docs.STATIC}/{{file}}": docs.static,
+        "/openapi.json": openapi_json,
+    }.items():
+        app.add_api_route(path, endpoint, include_in_schema=False, response_class=Response)
+
+
+def _add_errors(app: FastAPI) -> None:
+    for error in (ProblemError, ServiceError, JobError):
+        app.add_exception_handler(error, answer_error)
+
+    async def no_route(request: Request, _: Exception) -> Response:
+        # Routing has two ways to fail: no route at all, or none that knows the method.
+        allow = ", ".join(sorted(_methods(app, request)))
+        if allow:
+            problem = ProblemError("method-not-allowed", f"known here: {allow}", headers={"Allow": allow})
+        else:
+            problem = ProblemError("not-found", "there is nothing at this address")
+        return problem.response(request.scope["path"])
+
+    app.add_exception_handler(HTTPException, no_route)
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """Return every method of the requested path; HEAD is wherever GET is."""
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in fitting for method in route.methods or ()}
+    return methods | {"HEAD"} if "GET" in methods else methods

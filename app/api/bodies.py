@@ -1,0 +1,267 @@
+"""Request bodies: read within bounds, parsed strictly, with the place of each fault.
+
+Python's json takes NaN, infinity, numbers that overflow and half surrogate pairs, none
+of which a store can keep. Whether a body has any is mostly decided by tests that cost
+nothing; the walk that names their places is for bodies that fail those.
+"""
+
+import json
+import math
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import islice
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
+
+from app.api.problems import ProblemError, invalid
+from app.jobs.errors import Fault
+
+MAX_BYTES = 1024 * 1024
+"""Bytes that a body may take."""
+
+MAX_DEPTH = 100
+"""Levels to which a body may be nested, the outermost included."""
+
+MAX_FAULTS = 100
+"""Faults that are named; a body may have a million."""
+
+JSON_TYPE = "application/json"
+UTF_8 = {"utf-8", "utf8", "us-ascii"}
+
+Loc = list[str | int]
+
+
+async def read_json(request: Request) -> object:
+    """Return the body as parsed JSON.
+
+    Raises ProblemError, in this order: 415, 413, 400, and 422 for what no store can keep.
+    """
+    require_json(request.headers.getlist("content-type"), request.headers.get("content-encoding"))
+    return parse(await _read(request))
+
+
+def require_json(content_types: list[str], encoding: str | None = None) -> None:
+    """Raise ProblemError (415) unless the headers announce plain JSON in UTF-8."""
+    if content_types == [JSON_TYPE] and encoding is None:
+        return
+    if encoding not in {None, "identity"}:
+        _refuse_type(f"a body with `Content-Encoding: {encoding}` is not understood; send it as it is")
+    if len(content_types) != 1:
+        _refuse_type(f"the request has {len(content_types)} `Content-Type` headers")
+    name, *parameters = content_types[0].lower().split(";")
+    if name.strip() != JSON_TYPE:
+        _refuse_type(f"the body is announced as {content_types[0]!r}")
+    pairs = (parameter.partition("=") for parameter in parameters)
+    charsets = {value.strip().strip('"') for key, _, value in pairs if key.strip() == "charset"}
+    if not charsets <= UTF_8:
+        _refuse_type("only UTF-8 is understood")
+
+
+def _refuse_type(reason: str) -> NoReturn:
+    raise ProblemError(
+        "unsupported-media-type",
+        f"{reason}. The header to send is `Content-Type: {JSON_TYPE}`",
+        headers={"Accept": JSON_TYPE},
+    )
+
+
+async def _read(request: Request) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > MAX_BYTES:
+        # Before anything is received: a client that asks first (`Expect: 100-continue`) sends nothing.
+        _refuse_size()
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in _chunks(request.receive):
+        size += len(chunk)
+        if size > MAX_BYTES:
+            _refuse_size()
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+def _refuse_size() -> NoReturn:
+    raise ProblemError("body-too-large", f"the body is larger than {MAX_BYTES} bytes")
+
+
+def parse(body: bytes) -> object:
+    """Parse JSON. Raises ProblemError: 400 for what is none, 422 for what no store can keep."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as exc:
+        raise ProblemError("invalid-json", f"the body is not UTF-8 (byte {exc.start})") from None
+    try:
+        value, finite = _decode(_STRICT, text), True
+    except _NotFiniteError:
+        # Once more, leniently: only the whole document shows the places.
+        value, finite = _decode(_LENIENT, text), False
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
+        _refuse_depth()
+    if not finite or (_looks_unstorable(text) and not _encodes(value)):
+        _refuse_unstorable(value)
+    return value
+
+
+class _NotFiniteError(Exception):
+    """The text has NaN, infinity, or a number that is too large for a float."""
+
+
+def _refuse_number(_: str) -> NoReturn:
+    raise _NotFiniteError
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _NotFiniteError
+    return value
+
+
+# Made once: json.loads makes a decoder for each call that has options.
+_STRICT = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_number)
+_LENIENT = json.JSONDecoder()
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
+
+def _decode(decoder: json.JSONDecoder, text: str) -> object:
+    try:
+        value: object = decoder.decode(text)
+    except json.JSONDecodeError as exc:
+        raise ProblemError("invalid-json", f"the body is not JSON: {exc}") from None
+    except RecursionError:
+        _refuse_depth()
+    except ValueError:
+        # What is left is an integer beyond Python's limit for reading one.
+        raise ProblemError("invalid-json", "the body has an integer of too many digits") from None
+    return value
+
+
+def _is_deep(value: object) -> bool:
+    """Tell whether arrays and objects are nested too deep; level by level, as recursion could not."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return False
+    return True
+
+
+def _children(node: Any) -> Iterator[Any]:
+    values = node.values() if isinstance(node, dict) else node
+    return (value for value in values if isinstance(value, (dict, list)))
+
+
+def _refuse_depth() -> NoReturn:
+    raise ProblemError("invalid-json", f"the body is nested deeper than {MAX_DEPTH} levels")
+
+
+def _looks_unstorable(text: str) -> bool:
+    """Tell whether there are escapes for half a surrogate pair, or for NUL; unescaped, JSON has neither."""
+    return "\\ud" in text or "\\uD" in text or "\\u0000" in text
+
+
+def _encodes(value: object) -> bool:
+    """Tell for certain that all is well, faster than a walk can."""
+    try:
+        text = _ENCODER.encode(value)
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\\u0000" not in text
+
+
+def _refuse_unstorable(value: object) -> None:
+    faults = list(islice(_unstorable(value), MAX_FAULTS))
+    if faults:
+        raise invalid("invalid-submission", faults)
+
+
+_Place = tuple[Any, str | int] | None
+"""Where a value is: the place of what holds it, and its key there. Linked, so deep and wide costs nothing."""
+
+
+def _unstorable(root: object) -> Iterator[Fault]:
+    """Yield what no store can keep, in the order of the document."""
+    stack: list[tuple[_Place, object]] = [(None, root)]
+    while stack:
+        place, value = stack.pop()
+        fault = _unstorable_value(value)
+        if fault is not None:
+            yield Fault(loc=_loc(place), msg=fault[0], type=fault[1])
+        if isinstance(value, dict):
+            stack += [((place, key), child) for key, child in reversed(value.items())]
+            yield from _unstorable_keys(place, value)
+        elif isinstance(value, list):
+            stack += [((place, index), child) for index, child in reversed(list(enumerate(value)))]
+
+
+def _unstorable_keys(place: _Place, keys: Iterable[str]) -> Iterator[Fault]:
+    for key in keys:
+        fault = _unstorable_value(key)
+        if fault is not None:
+            yield Fault(loc=_loc((place, key)), msg=f"the key: {fault[0]}", type=fault[1])
+
+
+def _unstorable_value(value: object) -> tuple[str, str] | None:
+    """Return what is wrong with a string or number, and the kind of fault."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not a finite number", "finite_number"
+    if not isinstance(value, str):
+        return None
+    if "\0" in value:
+        return "NUL (\\u0000) cannot be stored", "nul"
+    if _SURROGATE.search(value):
+        return "half of a surrogate pair is no character", "surrogate"
+    return None
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _loc(place: _Place) -> Loc:
+    loc: Loc = []
+    while place is not None:
+        place, key = place
+        loc.append(key)
+    return loc[::-1]
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def read_as(model: type[Body], value: object) -> Body:
+    """Check a parsed body. Raises ProblemError (422) that names the place of each fault."""
+    if not isinstance(value, dict):
+        fault = Fault(loc=[], msg="the body must be a JSON object", type="dict_type")
+        raise invalid("invalid-submission", [fault])
+    try:
+        return model.model_validate(value)
+    except ValidationError as exc:
+        raise invalid("invalid-submission", faults_of(exc)) from None
+
+
+def faults_of(exc: ValidationError, *root: str) -> list[Fault]:
+    """Return pydantic's errors as faults. root: what their places begin with."""
+    details = exc.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]
+    return [
+        Fault(loc=[*root, *detail["loc"]], msg=_message(detail), type=detail["type"]) for detail in details
+    ]
+
+
+def _message(detail: ErrorDetails) -> str:
+    # pydantic calls it an "extra input"; whoever mistyped a name looks for the word "unknown".
+    return "unknown field" if detail["type"] == "extra_forbidden" else detail["msg"]

@@ -1,0 +1,134 @@
+"""Jobs and tasks as JSON.
+
+Arguments and results are stored as JSON text and go out as they are: a result of a
+megabyte is neither parsed nor written anew for each reader.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.jobs.model import Cancellation, Failure, Job
+from app.jobs.registry import TaskDefinition
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (UTC throughout; without an offset it is quicker to print)
+
+encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Write JSON. Made once: `json.dumps` makes an encoder for each call that has options."""
+
+
+def job_document(job: Job) -> bytes:
+    """Return the whole job."""
+    state = {
+        "queue": job.queue,
+        "priority": job.priority,
+        "tags": job.tags,
+        "key": job.key,
+        "state": job.state,
+        "outcome": job.outcome,
+    }
+    history = {
+        "exception": exception(job.exception),
+        **_history(job),
+        "attempts": _attempts(job),
+        **_rest(job),
+    }
+    # Objects without their braces: `arguments` is {"args":[...],"kwargs":{...}}, as the service stores it.
+    members = (
+        encode({"id": job.id, "task": job.task})[1:-1],
+        job.arguments[1:-1],
+        encode(state)[1:-1],
+        f'"result":{"null" if job.result is None else job.result}',
+        encode(history)[1:-1],
+    )
+    return f"{{{','.join(members)}}}\n".encode()
+
+
+def listed_job(job: Job) -> dict[str, Any]:
+    """Return the job as lists show it: without arguments, result, traceback and attempts."""
+    return {
+        "id": job.id,
+        "task": job.task,
+        "queue": job.queue,
+        "priority": job.priority,
+        "tags": job.tags,
+        "key": job.key,
+        "state": job.state,
+        "outcome": job.outcome,
+        "exception": job.exception and {"type": job.exception.type, "message": job.exception.message},
+        **_history(job),
+        **_rest(job),
+    }
+
+
+def list_document(jobs: Sequence[Job], following: str | None) -> bytes:
+    """Return a page. following: the next one's address."""
+    return f"{encode({'jobs': [listed_job(job) for job in jobs], 'next': following})}\n".encode()
+
+
+def exception(failure: Failure | None) -> dict[str, str] | None:
+    """Return an exception as a job shows it."""
+    return None if failure is None else failure._asdict()
+
+
+def _history(job: Job) -> dict[str, Any]:
+    return {"run": job.run, "attempt": job.attempt, "max_attempts": job.max_attempts, "losses": job.losses}
+
+
+def _rest(job: Job) -> dict[str, Any]:
+    here = f"/jobs/{job.id}"
+    return {
+        "progress": job.progress and job.progress._asdict(),
+        "cancellation": job.cancellation and _cancellation(job.cancellation),
+        "timeout": job.timeout,
+        "created_at": _time(job.created_at),
+        "run_at": _time(job.run_at),
+        "started_at": _time(job.started_at),
+        "finished_at": _time(job.finished_at),
+        "expires_at": _time(job.expires_at),
+        "version": job.version,
+        "links": {
+            "self": here,
+            "result": f"{here}/result",
+            "events": f"{here}/events",
+            "logs": f"{here}/logs",
+        },
+    }
+
+
+def _attempts(job: Job) -> list[dict[str, Any]]:
+    if not job.attempt:
+        return []
+    return [
+        {
+            "run": job.run,
+            "number": job.attempt,
+            "worker": job.worker,
+            "started_at": _time(job.started_at),
+            "finished_at": _time(job.finished_at),
+            "exception": exception(job.exception),
+        }
+    ]
+
+
+def _cancellation(cancellation: Cancellation) -> dict[str, Any]:
+    return {**cancellation._asdict(), "requested_at": _time(cancellation.requested_at)}
+
+
+def _time(microseconds: int | None) -> str | None:
+    if microseconds is None:
+        return None
+    return (_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds") + "Z"
+
+
+def task_document(task: TaskDefinition) -> dict[str, Any]:
+    """Return what there is to know about a task before calling it."""
+    return {
+        "name": task.name,
+        "doc": task.doc,
+        "parameters": task.signature.parameters_schema(),
+        "result": task.signature.result_schema(),
+        "options": {"queue": task.queue, "priority": task.priority},
+        "executor": task.slot,
+    }

@@ -1,0 +1,57 @@
+"""The outermost ASGI layers: HEAD wherever GET is, and an answer whatever happens."""
+
+import logging
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import ProblemError
+
+LOGGER = logging.getLogger(__name__)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET without the body: same status, same headers, length included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Turn HEAD into GET on the way in, and drop the body on the way out."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_head)
+
+
+class Failsafe:
+    """Answers an error that nobody foresaw with a problem that says nothing about it; the log has it all."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Catch what comes out of everything within."""
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except ClientDisconnect:
+            # Nobody is there to be answered.
+            return
+        except Exception:
+            if started or scope["type"] != "http":
+                # Half an answer is out: the server has to break the connection off.
+                raise
+            LOGGER.exception("%s %s failed", scope["method"], scope["path"])
+            problem = ProblemError("internal-error", "the service met an error; its log has the details")
+            await problem.response(scope["path"])(scope, receive, send)

@@ -1,0 +1,91 @@
+"""What a request asks for besides its body: the query, `Prefer`, `If-None-Match`."""
+
+import re
+from typing import NamedTuple, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from app.api.bodies import faults_of
+from app.api.problems import invalid
+from app.api.schemas import WaitQuery
+from app.jobs.errors import Fault
+
+MAX_WAIT = 60.0
+"""Seconds that a request may wait at most: below the patience of the usual proxies."""
+
+# RFC 7240: preferences are separated by commas, which a quoted string may contain too.
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+_ENTITY_TAG = re.compile(r'\*|(?:W/)?("[^"]*")')
+
+Query = TypeVar("Query", bound=BaseModel)
+
+
+def read_query(request: Request, model: type[Query]) -> Query:
+    """Check the query. Raises ProblemError (422) that names each parameter that is wrong."""
+    pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise invalid("invalid-parameters", _repeated([name for name, _ in pairs]))
+    try:
+        return model.model_validate(values)
+    except ValidationError as exc:
+        faults = faults_of(exc, "query")
+        for fault in faults:
+            if fault["type"] == "extra_forbidden":
+                fault["msg"] = "unknown parameter"
+        raise invalid("invalid-parameters", faults) from None
+
+
+def _repeated(names: list[str]) -> list[Fault]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return [Fault(loc=["query", name], msg="there more than once", type="repeated") for name in twice]
+
+
+class Wait(NamedTuple):
+    """seconds: to wait; 0 means not to. applied: the header that says what was made of it."""
+
+    seconds: float
+    applied: dict[str, str]
+
+
+NO_WAIT = Wait(0.0, {})
+
+
+def read_wait(request: Request) -> Wait:
+    """Return how long to wait. Raises ProblemError (422) for a bad query; a bad `Prefer` is ignored."""
+    asked = read_query(request, WaitQuery).wait if request.scope["query_string"] else None
+    preferred = preferred_wait(request.headers.getlist("prefer"))
+    if asked is None and preferred is None:
+        return NO_WAIT
+    wanted = asked if asked is not None else preferred or 0.0
+    seconds = min(wanted, MAX_WAIT)
+    say = asked is None or seconds < wanted
+    return Wait(seconds, {"Preference-Applied": f"wait={seconds:g}"} if say else {})
+
+
+def preferred_wait(lines: list[str]) -> float | None:
+    """Return the seconds of `Prefer: wait=N` (RFC 7240); None when there is none that makes sense."""
+    for preference in _PREFERENCE.findall(",".join(lines)):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            # The first one counts, be it good or bad.
+            seconds = value.strip().strip('"')
+            return float(seconds) if _SECONDS.fullmatch(seconds) else None
+    return None
+
+
+def entity_tag(version: int) -> str:
+    """Return the strong entity tag of a job's version."""
+    return f'"{version}"'
+
+
+def matches(request: Request, tag: str) -> bool:
+    """Tell whether `If-None-Match` names the tag, compared weakly (RFC 9110, 13.1.2)."""
+    lines = request.headers.getlist("if-none-match")
+    if not lines:
+        return False
+    found = {match[0] if match[0] == "*" else match[1] for match in _ENTITY_TAG.finditer(",".join(lines))}
+    return tag in found or "*" in found

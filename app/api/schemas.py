@@ -1,0 +1,284 @@
+"""What comes in and goes out, as pydantic models.
+
+The models of what comes in check it. Those of what goes out are there for the OpenAPI
+document alone: answers are written by `documents`, and a test holds the two together.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.jobs.model import JobState, Outcome, Stopped
+from app.jobs.registry import PRIORITIES
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+MAX_DELAY = 100 * 366 * 86400
+"""Seconds; a hundred years. Beyond that somebody has mixed up the units."""
+
+RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)  # narrower than `datetime.fromisoformat`, which takes week dates and more
+
+
+def to_microseconds(value: object) -> int | None:
+    """Read a time in RFC 3339. Raises PydanticCustomError."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not RFC_3339.fullmatch(value):
+        raise PydanticCustomError(
+            "datetime", "a time is a string like 2030-01-31T09:00:00Z, in RFC 3339, with its offset from UTC"
+        )
+    try:
+        moment = datetime.fromisoformat(value.upper())
+        # An offset may carry it out of the years that a datetime knows.
+        return (moment.astimezone(UTC) - EPOCH) // MICROSECOND
+    except (ValueError, OverflowError):
+        raise PydanticCustomError("datetime", "there is no such time") from None
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+QueueName = Annotated[str, Field(min_length=1, max_length=100)]
+Instant = Annotated[
+    int | None,
+    BeforeValidator(to_microseconds),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
+]
+TagKey = Annotated[str, Field(min_length=1, max_length=64, pattern="^[^:]+$")]
+TagValue = Annotated[str, Field(max_length=256)]
+Priority = Annotated[int, Field(ge=PRIORITIES[0], le=PRIORITIES[-1])]
+
+
+class SubmissionBody(BaseModel):
+    """A call of a registered task. Only `task` is required."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        title="Submission",
+        json_schema_extra={"examples": [{"task": "count_words", "args": ["to be or not to be"]}]},
+    )
+
+    task: Annotated[Name, Field(description="The name of a registered task.")]
+    args: list[Any] = Field([], description="Positional arguments, checked against the function's signature.")
+    kwargs: dict[str, Any] = Field({}, description="Keyword arguments, checked against the signature.")
+    queue: QueueName | None = Field(
+        None, description="The queue to wait in; without it, or with null, the task's own."
+    )
+    priority: Priority | None = Field(
+        None, description="Higher runs first; without it, or with null, the task's own."
+    )
+    delay: float = Field(
+        0,
+        ge=0,
+        le=MAX_DELAY,
+        allow_inf_nan=False,
+        description="Seconds to wait before it may run; not with run_at.",
+    )
+    run_at: Instant = Field(
+        None, description="When it may run, with an offset from UTC; what lies in the past means at once."
+    )
+    tags: Annotated[dict[TagKey, TagValue], Field(max_length=50)] = Field(
+        {}, description="Up to 50 texts of up to 256 characters, under keys of up to 64 without a colon."
+    )
+
+    @model_validator(mode="after")
+    def _one_due_time(self) -> "SubmissionBody":
+        if self.delay and self.run_at is not None:
+            raise PydanticCustomError("delay_and_run_at", "delay and run_at exclude each other")
+        return self
+
+
+class WaitQuery(BaseModel):
+    """How long to wait for a job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds to wait for the job to be done before answering; above 60 counts as 60. "
+        "`Prefer: wait=N` does the same, and this comes before it.",
+    )
+
+
+class NoQuery(BaseModel):
+    """No query parameters at all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ListQuery(BaseModel):
+    """Which jobs a list shows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: JobState | None = Field(None, description="Only jobs in this state.")
+    outcome: Outcome | None = Field(None, description="Only jobs that ended so.")
+    task: Name | None = Field(None, description="Only jobs of this task.")
+    queue: QueueName | None = Field(None, description="Only jobs of this queue.")
+    limit: int = Field(50, ge=1, le=500, description="Jobs on a page at most.")
+    cursor: str | None = Field(
+        None, max_length=100, description="Where the page begins: taken from `next` of the page before."
+    )
+
+
+class ExceptionSummary(BaseModel):
+    """An exception without its traceback."""
+
+    type: str
+    message: str
+
+
+class ExceptionDocument(ExceptionSummary):
+    """The exception that ended a job."""
+
+    traceback: str
+
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class AttemptDocument(BaseModel):
+    """One execution of the function."""
+
+    run: int
+    number: int = Field(description="Counted from 1.")
+    worker: str | None
+    started_at: Time | None
+    finished_at: Time | None
+    exception: ExceptionDocument | None
+
+
+class ProgressDocument(BaseModel):
+    """How far the function has come, in units of its own."""
+
+    done: float
+    total: float | None
+    message: str | None
+
+
+class CancellationDocument(BaseModel):
+    """A request to cancel, and what became of the code."""
+
+    requested_at: Time
+    outcome: Stopped = Field(
+        description="pending: asked, and still running; not_started: it never ran; cooperative: it noticed "
+        "and ended; killed: it was ended with its worker; too_late: it had finished first, and its outcome "
+        "counts."
+    )
+    reason: str | None
+
+
+class LinksDocument(BaseModel):
+    """Where more of the job is."""
+
+    self: str
+    result: str
+    events: str
+    logs: str
+
+
+class ListedJob(BaseModel):
+    """A job as in lists: without arguments, result, traceback and attempts."""
+
+    id: Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+    task: str
+    queue: str
+    priority: int
+    tags: dict[str, str]
+    key: str | None
+    state: JobState
+    outcome: Outcome | None = Field(description="null until the job is done.")
+    exception: ExceptionSummary | None
+    run: int
+    attempt: int = Field(description="0 before the first.")
+    max_attempts: int
+    losses: int = Field(description="How often its worker was lost; costs no attempt.")
+    progress: ProgressDocument | None
+    cancellation: CancellationDocument | None
+    timeout: float | None
+    created_at: Time
+    run_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    expires_at: Time | None
+    version: int
+    links: LinksDocument
+
+
+class JobDocument(ListedJob):
+    """A job."""
+
+    model_config = ConfigDict(title="Job")
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    result: Any = Field(description="What the function returned; null until then.")
+    exception: ExceptionDocument | None
+    attempts: list[AttemptDocument]
+
+
+class JobList(BaseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[ListedJob]
+    next: str | None = Field(description="The next page's address; null at the end.")
+
+
+class OptionsDocument(BaseModel):
+    """What a task's jobs have unless a submission says otherwise."""
+
+    queue: str
+    priority: int
+
+
+class TaskDocument(BaseModel):
+    """A registered function."""
+
+    name: str
+    doc: str
+    parameters: dict[str, Any] = Field(description="JSON Schema of the arguments; empty when there is none.")
+    result: dict[str, Any] = Field(description="JSON Schema of the result; empty when it is not annotated.")
+    options: OptionsDocument
+    executor: str = Field(description="What a running job occupies: thread, process or coroutine.")
+
+
+class TaskList(BaseModel):
+    """All registered tasks."""
+
+    tasks: list[TaskDocument]
+
+
+class HealthDocument(BaseModel):
+    """That all is well."""
+
+    status: str
+
+
+class FaultDocument(BaseModel):
+    """One thing wrong in what was sent."""
+
+    loc: list[str | int] = Field(
+        description="The path to it in the body; or `query` and the parameter's name."
+    )
+    msg: str
+    type: str
+
+
+class ProblemDocument(BaseModel):
+    """What went wrong (RFC 9457). `type` is the address of a page that says how to mend it."""
+
+    model_config = ConfigDict(title="Problem")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FaultDocument] | None = None
+    exception: ExceptionDocument | None = None

@@ -1,0 +1,90 @@
+"""The command `errand`; the composition root.
+
+Its top imports are light: whatever starts a process anew imports this module again.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+USAGE_ERROR = 2
+"""Exit code for settings and task modules that cannot be used."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code. argv: None means the process's own."""
+    parser = _parser()
+    options = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
+    if options.pop("command", None) != "serve":
+        parser.print_help()
+        return USAGE_ERROR
+    return _serve(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from app.config import Settings  # noqa: PLC0415  (it brings pydantic with it)
+
+    parser = argparse.ArgumentParser(prog="errand", description="Hand in work over HTTP, get a future back.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        help="run the service",
+        description="Run the service. Every flag has an environment variable: --host is ERRAND_HOST.",
+    )
+    for name, field in Settings.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            serve.add_argument(flag, action="store_true", default=None, help=field.description)
+        else:
+            serve.add_argument(flag, metavar="VALUE", help=_escaped(f"{field.description} {_default(field)}"))
+    return parser
+
+
+def _default(field: Any) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is None or value == {} or value == ():
+        return ""
+    return f"Default: {','.join(value) if isinstance(value, (list, tuple)) else value}."
+
+
+def _escaped(text: str) -> str:
+    # argparse expands % in help texts.
+    return text.strip().replace("%", "%%")
+
+
+def _serve(options: dict[str, Any]) -> int:
+    """Start the service and run it to its end. What keeps it from starting is one line, not a traceback."""
+    from app.config import ConfigError, load_settings  # noqa: PLC0415  (see _parser)
+    from app.jobs.errors import TaskDefinitionError  # noqa: PLC0415
+    from app.jobs.registry import load  # noqa: PLC0415
+    from app.server import StartError, serve  # noqa: PLC0415
+    from app.stores.base import StoreError  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    # What it says of its start and its end, we say ourselves.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    _put_current_folder_first()
+    try:
+        settings = load_settings(**options)
+        return serve(settings, load(settings.tasks))
+    except (ConfigError, TaskDefinitionError, StartError, StoreError) as exc:
+        print(f"errand: {exc}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def _put_current_folder_first() -> None:
+    """Let task modules beside the user be found. A console script does not look there by itself."""
+    here = Path.cwd()
+    own = Path(__file__).parent
+    for rival in (here / "app", here / "app.py"):
+        if rival.exists() and rival != own and not (rival.is_dir() and rival.samefile(own)):
+            print(
+                f"errand: {rival} has the name of Errand's own package: what your tasks import from `app` is Errand's",
+                file=sys.stderr,
+            )
+    if str(here) not in sys.path[:1]:
+        sys.path.insert(0, os.fspath(here))

@@ -1,0 +1,111 @@
+"""The README's commands, run as they stand against a real service."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.serving import ROOT, TIMEOUT, Running, service
+
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+CALLS = [
+    (command, shown)
+    for (language, command), (follower, shown) in zip(BLOCKS, BLOCKS[1:], strict=False)
+    if language == "sh" and "curl" in command and follower == "json"
+]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with service(tmp_path_factory.mktemp("readme")) as started:
+        # What a reader has by then: the first call's job. The calls are tested one by one, in any order.
+        job = started.submit("count_words", "to be or not to be")
+        assert started.job(job["id"], wait=TIMEOUT)["result"] == 6
+        yield started
+
+
+def run(command: str, running: Running) -> str:
+    done = subprocess.run(
+        ["bash", "-ec", command.replace("http://127.0.0.1:8000", running.url)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=True,
+    )
+    return done.stdout
+
+
+def require_shown(actual: Any, shown: Any, place: str = "$") -> None:
+    """Hold an answer to what is shown of it; an ellipsis stands for anything."""
+    if isinstance(shown, dict):
+        for name, value in shown.items():
+            assert name in actual, f"{place}.{name} is not in the answer"
+            require_shown(actual[name], value, f"{place}.{name}")
+    elif isinstance(shown, list):
+        assert len(actual) >= len(shown), place
+        for index, value in enumerate(shown):
+            require_shown(actual[index], value, f"{place}[{index}]")
+    elif shown != "…":
+        assert actual == shown, place
+
+
+def test_every_curl_of_the_readme_is_followed_by_its_answer():
+    commands = [command for language, command in BLOCKS if language == "sh" and "curl" in command]
+    assert len(commands) == len(CALLS) >= 8
+
+
+def test_every_curl_with_a_body_bears_its_content_type_and_the_local_address():
+    for command, _ in CALLS:
+        calls = re.split(r"(?=\bcurl )", command.replace("\\\n", " "))[1:]
+        assert calls
+        for call in calls:
+            assert "http://127.0.0.1:8000" in call
+            assert ("-d " in call) <= ("-H 'Content-Type: application/json'" in call), call
+
+
+def test_the_first_curl_waits_and_shows_a_result():
+    command, shown = CALLS[0]
+    assert "Prefer: wait=10" in command
+    assert json.loads(shown)["result"] == 6
+
+
+@pytest.mark.parametrize(("command", "shown"), CALLS, ids=range(len(CALLS)))
+def test_the_answer_is_the_one_shown(command, shown, running):
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    require_shown(json.loads(run(command, running)), json.loads(shown))
+
+
+def test_the_line_printed_at_the_start_works(running):
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    line = running.announcement[-1].removeprefix("Try: ")
+    assert json.loads(run(line, running))["outcome"] == "succeeded"
+
+
+def test_every_setting_of_the_readme_exists_and_none_is_left_out():
+    from app.config import Settings
+
+    named = set(re.findall(r"`ERRAND_([A-Z_]+)`", README))
+    assert named == {name.upper() for name in Settings.model_fields}
+
+
+def test_the_users_own_module_of_the_readme_runs(tmp_path):
+    source = next(block for language, block in BLOCKS if language == "python" and "# books.py" in block)
+    Path(tmp_path, "books.py").write_text(source, "utf-8")
+    with service(tmp_path, ERRAND_TASKS="books") as started:
+        job = started.submit("count_all", ["to be", "or not to be"])
+        assert started.job(job["id"], wait=TIMEOUT)["result"] == 6
+
+
+def test_the_library_example_of_the_readme_runs(capsys):
+    source = next(block for language, block in BLOCKS if language == "python" and "ThreadPoolExecutor(8)" in block)
+    scope: dict[str, Any] = {}
+    exec(compile(source, "README.md", "exec"), scope)  # noqa: S102  (our own README)
+    assert scope["task"].result() == 99
+    assert "returned int" in capsys.readouterr().out

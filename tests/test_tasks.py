@@ -1,0 +1,94 @@
+"""The sample tasks, called as the plain functions that they are."""
+
+import asyncio
+import inspect
+
+import pytest
+
+from app import FutureCancelledError, Task, tasks
+from app.jobs.registry import Kind, load
+
+
+def run(generator):
+    """Run a generator task outside a job."""
+    task = Task(generator)
+    task.step()
+    return task.result(timeout=10)
+
+
+@pytest.mark.parametrize(("text", "words"), [("", 0), ("  ", 0), ("to be or not to be", 6), ("one\n\ttwo", 2)])
+def test_count_words_counts_what_white_space_separates(text, words):
+    assert tasks.count_words(text) == words
+
+
+def test_csv_statistics_describes_the_numeric_columns_only():
+    described = tasks.csv_statistics("name,price,pages\nfirst,2.5,100\nsecond,3.5,\n")
+    assert described == {
+        "price": {"count": 2, "mean": 3.0, "stdev": pytest.approx(0.7071, abs=1e-4), "min": 2.5, "max": 3.5},
+        "pages": {"count": 1, "mean": 100.0, "stdev": 0.0, "min": 100.0, "max": 100.0},
+    }
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n", "a\nnan\n", "a\ninf\n", "a\n\n", "a,b\n1\n2,3,4\n"])
+def test_csv_statistics_survives_whatever_it_is_given(text):
+    assert all(numbers["count"] for numbers in tasks.csv_statistics(text).values())
+
+
+def test_csv_statistics_takes_another_delimiter():
+    assert tasks.csv_statistics("a;b\n1;2", ";")["b"]["max"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("n", "primes"), [(-5, []), (0, []), (1, []), (2, [2]), (3, [2, 3]), (4, [2, 3]), (30, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29])]
+)
+def test_primes_are_the_primes(n, primes):
+    assert tasks.primes(n) == primes
+
+
+def test_primes_agree_with_their_number_up_to_a_million_and_go_no_further():
+    assert len(tasks.primes(1_000_000)) == 78_498
+    with pytest.raises(ValueError, match="at most"):
+        tasks.primes(1_000_001)
+
+
+def test_sleep_and_nap_return_what_they_have_slept():
+    assert tasks.sleep(0) >= 0
+    assert asyncio.run(tasks.nap(0)) >= 0
+
+
+def test_fail_fails_with_the_message():
+    with pytest.raises(RuntimeError, match="out of ink"):
+        tasks.fail("out of ink")
+
+
+def test_count_words_of_all_combines_its_parts():
+    assert run(tasks.count_words_of_all(["to be", "or not to be"])) == {"texts": 2, "words": 6, "longest": 4}
+    assert run(tasks.count_words_of_all([])) == {"texts": 0, "words": 0, "longest": 0}
+
+
+@pytest.mark.parametrize("parts", [-1, 0, 1, 3, 100])
+def test_word_frequencies_do_not_depend_on_the_number_of_parts(parts):
+    assert run(tasks.word_frequencies("To be or not to be", parts)) == {"be": 2, "to": 2, "not": 1, "or": 1}
+
+
+def test_word_frequencies_of_nothing_are_none():
+    assert run(tasks.word_frequencies("")) == {}
+
+
+def test_the_samples_show_all_three_kinds_and_each_says_what_it_does():
+    registry = load(["app.tasks"])
+    assert {definition.kind for definition in registry} == set(Kind)
+    assert all(definition.doc for definition in registry)
+
+
+def test_the_samples_need_the_standard_library_and_the_public_names_only():
+    source = inspect.getsource(tasks)
+    assert "from app import Future, checkpoint, progress, submit, task" in source
+    assert "pydantic" not in source
+
+
+def test_a_cancelled_generator_ends_with_its_calls():
+    task = Task(tasks.word_frequencies("a b"))
+    assert task.cancel()
+    with pytest.raises(FutureCancelledError):
+        task.result()
