@@ -11,11 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from app.api import docs, openapi
+from app.api import docs, openapi, operations
 from app.api.documents import encode
 from app.api.edge import Failsafe, HeadAsGet
 from app.api.guard import Guard
-from app.api.openapi import Operation, answer, empty, page, problems
 from app.api.problems import ProblemError
 from app.api.problems import answer as answer_error
 from app.api.routes import HealthRoutes, JobRoutes, TaskRoutes, json_response
@@ -33,21 +32,6 @@ _TAGS = {
     "tasks": "The functions that can be called.",
     "service": "The service itself.",
 }
-
-SUBMISSION_PROBLEMS = (
-    "invalid-json",
-    "cross-site",
-    "body-too-large",
-    "unsupported-media-type",
-    "invalid-submission",
-    "unknown-task",
-    "invalid-arguments",
-    "invalid-parameters",
-    "too-many-jobs",
-    "queue-full",
-    "draining",
-    "store-unavailable",
-)
 
 
 class PlainRoute(APIRoute):
@@ -94,7 +78,7 @@ def _version() -> str:
         return "0"
 
 
-def _add(app: FastAPI, call: str, endpoint: Endpoint, operation: Operation) -> None:
+def _add(app: FastAPI, call: str, endpoint: Endpoint, operation: openapi.Operation) -> None:
     """Add a route. call: method and path."""
     method, path = call.split()
     tag = path.split("/")[1]
@@ -108,77 +92,30 @@ def _add(app: FastAPI, call: str, endpoint: Endpoint, operation: Operation) -> N
         description=doc,
         # The first answer named is the usual one.
         status_code=int(next(iter(operation.responses))),
-        operation_id=f"{endpoint.__name__}_{tag.removesuffix('s')}",
+        operation_id=f"{tag}-{endpoint.__name__}",
         response_class=Response,
         openapi_extra=operation.extra(),
     )
 
 
 def _add_jobs(app: FastAPI, jobs: JobRoutes) -> None:
-    waited = ("ETag", "Preference-Applied")
-    missing = problems("job-not-found", "invalid-parameters", "store-unavailable")
-    submit = Operation(
-        {
-            "202": answer("It is stored, and will run.", "Job", ("Location", *waited)),
-            "200": answer("It was done within the wait.", "Job", ("Location", *waited)),
-            **problems(*SUBMISSION_PROBLEMS),
-        },
-        openapi.parameters_with_wait(),
-        openapi.submission_body(),
-    )
-    get = Operation(
-        {
-            "200": answer("The job.", "Job", waited),
-            "304": empty("It has not changed.", waited),
-            **missing,
-        },
-        openapi.parameters_with_wait(openapi.JOB_ID, openapi.IF_NONE_MATCH),
-    )
-    result = Operation(
-        {
-            "200": answer("The result: any JSON.", headers=("Preference-Applied",)),
-            "202": answer("It is not done; the job as it is.", "Job", ("Retry-After", "Preference-Applied")),
-            **missing,
-            **problems("job-failed", "job-cancelled"),
-        },
-        openapi.parameters_with_wait(openapi.JOB_ID),
-    )
-    cancel = Operation(
-        {
-            "200": answer("It is cancelled, now or since earlier.", "Job", ("ETag",)),
-            "202": answer("It runs, and is asked to stop.", "Job", ("ETag",)),
-            **missing,
-            **problems("cross-site", "job-finished"),
-        },
-        [openapi.JOB_ID],
-    )
-    page_of_jobs = answer("A page.", "JobList", ("Link",))
-    listing = Operation(
-        {"200": page_of_jobs, **problems("invalid-parameters", "store-unavailable")}, openapi.LIST_PARAMETERS
-    )
-    _add(app, "POST /jobs", jobs.submit, submit)
-    _add(app, "GET /jobs", jobs.list, listing)
-    _add(app, "GET /jobs/{id}", jobs.get, get)
-    _add(app, "DELETE /jobs/{id}", jobs.cancel, cancel)
-    _add(app, "GET /jobs/{id}/result", jobs.result, result)
+    _add(app, "POST /jobs", jobs.submit, operations.SUBMIT)
+    _add(app, "GET /jobs", jobs.list, operations.LIST_JOBS)
+    _add(app, "GET /jobs/{id}", jobs.get, operations.GET_JOB)
+    _add(app, "DELETE /jobs/{id}", jobs.cancel, operations.CANCEL)
+    _add(app, "GET /jobs/{id}/result", jobs.result, operations.GET_RESULT)
 
 
 def _add_tasks(app: FastAPI, tasks: TaskRoutes) -> None:
-    one = {"200": answer("The task.", "TaskDocument"), **problems("task-not-found")}
-    _add(app, "GET /tasks", tasks.list, Operation({"200": answer("All of them.", "TaskList")}))
-    _add(app, "GET /tasks/{name}", tasks.get, Operation(one, [openapi.TASK_NAME]))
+    _add(app, "GET /tasks", tasks.list, operations.LIST_TASKS)
+    _add(app, "GET /tasks/{name}", tasks.get, operations.GET_TASK)
 
 
 def _add_service(app: FastAPI, health: HealthRoutes) -> None:
-    ready = {
-        "200": answer("It works.", "HealthDocument"),
-        **problems("unavailable", "draining", "store-unavailable"),
-    }
-    one = {"200": page("The explanation."), **problems("not-found")}
-    _add(app, "GET /health/live", health.live, Operation({"200": answer("It answers.", "HealthDocument")}))
-    _add(app, "GET /health/ready", health.ready, Operation(ready))
-    _add(app, "GET /problems", docs.problem_index, Operation({"200": page("All kinds of problems.")}))
-    _add(app, "GET /problems/{name}", docs.problem, Operation(one, [openapi.PROBLEM_NAME]))
+    _add(app, "GET /health/live", health.live, operations.LIVE)
+    _add(app, "GET /health/ready", health.ready, operations.READY)
+    _add(app, "GET /problems", docs.index, operations.LIST_PROBLEMS)
+    _add(app, "GET /problems/{name}", docs.explain, operations.GET_PROBLEM)
 
 
 def _add_pages(app: FastAPI, tasks: list[str], *, keys: bool) -> None:

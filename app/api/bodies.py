@@ -51,7 +51,7 @@ def require_json(content_types: list[str], encoding: str | None = None) -> None:
     if encoding not in {None, "identity"}:
         _refuse_type(f"a body with `Content-Encoding: {encoding}` is not understood; send it as it is")
     if len(content_types) != 1:
-        _refuse_type(f"the request has {len(content_types)} `Content-Type` headers")
+        _refuse_type(f"the request has {len(content_types) or 'no'} `Content-Type` header(s)")
     name, *parameters = content_types[0].lower().split(";")
     if name.strip() != JSON_TYPE:
         _refuse_type(f"the body is announced as {content_types[0]!r}")

@@ -103,7 +103,7 @@ _FILES: dict[str, tuple[Callable[[str], str | bytes], str]] = {
 }
 
 
-async def problem_index(_: Request) -> Response:
+async def index(_: Request) -> Response:
     """List all kinds of problems."""
     rows = "".join(
         f'<li><a href="/problems/{name}">{name}</a>: {escape(kind.title)} '
@@ -113,7 +113,7 @@ async def problem_index(_: Request) -> Response:
     return _page("Problems", f"<p>What an answer's <code>type</code> may be.</p><ul>{rows}</ul>")
 
 
-async def problem(request: Request) -> Response:
+async def explain(request: Request) -> Response:
     """Explain a kind of problem, and how to mend it."""
     name = request.path_params["name"]
     if name not in KINDS:

@@ -5,11 +5,12 @@ megabyte is neither parsed nor written anew for each reader.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.jobs.model import Cancellation, Failure, Job
+from app.jobs.model import Cancellation, Failure, Job, Progress
 from app.jobs.registry import TaskDefinition
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (UTC throughout; without an offset it is quicker to print)
@@ -36,7 +37,7 @@ def job_document(job: Job) -> bytes:
     }
     # Objects without their braces: `arguments` is {"args":[...],"kwargs":{...}}, as the service stores it.
     members = (
-        encode({"id": job.id, "task": job.task})[1:-1],
+        f'"id":"{job.id}","task":{encode(job.task)}',
         job.arguments[1:-1],
         encode(state)[1:-1],
         f'"result":{"null" if job.result is None else job.result}',
@@ -79,7 +80,7 @@ def _history(job: Job) -> dict[str, Any]:
 def _rest(job: Job) -> dict[str, Any]:
     here = f"/jobs/{job.id}"
     return {
-        "progress": job.progress and job.progress._asdict(),
+        "progress": job.progress and _progress(job.progress),
         "cancellation": job.cancellation and _cancellation(job.cancellation),
         "timeout": job.timeout,
         "created_at": _time(job.created_at),
@@ -112,6 +113,20 @@ def _attempts(job: Job) -> list[dict[str, Any]]:
     ]
 
 
+def _progress(progress: Progress) -> dict[str, Any]:
+    # The numbers are the function's own, and JSON knows no infinity.
+    return {"done": _finite(progress.done), "total": _finite(progress.total), "message": progress.message}
+
+
+def _finite(value: Any) -> Any:
+    """Return a JSON value with null in place of NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_finite(child) for child in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _cancellation(cancellation: Cancellation) -> dict[str, Any]:
     return {**cancellation._asdict(), "requested_at": _time(cancellation.requested_at)}
 
@@ -127,8 +142,8 @@ def task_document(task: TaskDefinition) -> dict[str, Any]:
     return {
         "name": task.name,
         "doc": task.doc,
-        "parameters": task.signature.parameters_schema(),
-        "result": task.signature.result_schema(),
+        "parameters": _finite(task.signature.parameters_schema()),
+        "result": _finite(task.signature.result_schema()),
         "options": {"queue": task.queue, "priority": task.priority},
         "executor": task.slot,
     }

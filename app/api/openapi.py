@@ -13,7 +13,6 @@ from app.api.schemas import (
     HealthDocument,
     JobDocument,
     JobList,
-    ListQuery,
     ProblemDocument,
     SubmissionBody,
     TaskDocument,
@@ -30,6 +29,8 @@ Times are RFC 3339 in UTC with microseconds, durations are seconds, bodies are J
 `GET` does. Errors are `application/problem+json` (RFC 9457); the `type` of each is the address of a page that
 says how to mend it ([all of them](/problems)).
 """
+
+EXAMPLE: Json = {"task": "count_words", "args": ["to be or not to be"]}
 
 _INCOMING: tuple[type[BaseModel], ...] = (SubmissionBody,)
 _OUTGOING: tuple[type[BaseModel], ...] = (
@@ -153,12 +154,9 @@ def submission_body() -> Json:
     return {"required": True, "content": {"application/json": content}}
 
 
-def parameters_with_wait(*others: Json) -> list[Json]:
+def with_wait(*others: Json) -> list[Json]:
     """Return the parameters of a call that can wait."""
     return [*others, *query(WaitQuery), PREFER]
-
-
-LIST_PARAMETERS = query(ListQuery)
 
 
 def document(app: FastAPI, tasks: Sequence[str], *, keys: bool) -> Json:
@@ -172,10 +170,19 @@ def document(app: FastAPI, tasks: Sequence[str], *, keys: bool) -> Json:
     )
     components = schema.setdefault("components", {})
     components["schemas"] = _schemas(tasks)
+    _add_to_all(schema["paths"], problems("internal-error"))
     if keys:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         _secure(schema["paths"])
+    else:
+        _add_to_all(schema["paths"], problems("misdirected-request"))
     return schema
+
+
+def _add_to_all(paths: Mapping[str, Json], responses: Json) -> None:
+    for operations in paths.values():
+        for operation in operations.values():
+            operation["responses"].update(responses)
 
 
 def _schemas(tasks: Sequence[str]) -> Json:
@@ -185,6 +192,7 @@ def _schemas(tasks: Sequence[str]) -> Json:
     named = {schema.get("title", name): schema for name, schema in schemas.items()}
     if tasks:
         named["Submission"]["properties"]["task"]["enum"] = list(tasks)
+        named["Submission"]["examples"] = [EXAMPLE if EXAMPLE["task"] in tasks else {"task": tasks[0]}]
     return named
 
 

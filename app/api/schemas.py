@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.jobs.model import JobState, Outcome, Stopped
@@ -52,6 +53,12 @@ TagValue = Annotated[str, Field(max_length=256)]
 Priority = Annotated[int, Field(ge=PRIORITIES[0], le=PRIORITIES[-1])]
 
 
+DELAY_AND_RUN_AT: dict[str, Any] = {
+    "properties": {"delay": {"exclusiveMinimum": 0}, "run_at": {"type": "string"}},
+    "required": ["delay", "run_at"],
+}
+
+
 class SubmissionBody(BaseModel):
     """A call of a registered task. Only `task` is required."""
 
@@ -59,12 +66,21 @@ class SubmissionBody(BaseModel):
         extra="forbid",
         strict=True,
         title="Submission",
-        json_schema_extra={"examples": [{"task": "count_words", "args": ["to be or not to be"]}]},
+        json_schema_extra={"not": DELAY_AND_RUN_AT},
     )
 
     task: Annotated[Name, Field(description="The name of a registered task.")]
-    args: list[Any] = Field([], description="Positional arguments, checked against the function's signature.")
-    kwargs: dict[str, Any] = Field({}, description="Keyword arguments, checked against the signature.")
+    # Made by factories, because pydantic copies a mutable default each time, and deeply.
+    args: list[Any] = Field(
+        default_factory=list,
+        json_schema_extra={"default": []},
+        description="Positional arguments, checked against the function's signature.",
+    )
+    kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        json_schema_extra={"default": {}},
+        description="Keyword arguments, checked against the signature.",
+    )
     queue: QueueName | None = Field(
         None, description="The queue to wait in; without it, or with null, the task's own."
     )
@@ -82,7 +98,10 @@ class SubmissionBody(BaseModel):
         None, description="When it may run, with an offset from UTC; what lies in the past means at once."
     )
     tags: Annotated[dict[TagKey, TagValue], Field(max_length=50)] = Field(
-        {}, description="Up to 50 texts of up to 256 characters, under keys of up to 64 without a colon."
+        default_factory=dict,
+        # What the pattern does not fit, no other rule lets in.
+        json_schema_extra={"default": {}, "additionalProperties": False},
+        description="Up to 50 texts of up to 256 characters, under keys of up to 64 without a colon.",
     )
 
     @model_validator(mode="after")
@@ -112,6 +131,10 @@ class NoQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+CURSOR = "^[A-Za-f][A-Za-z0-9_-]{10}$"
+"""What cursors look like, so that tests made from the published schema send no others."""
+
+
 class ListQuery(BaseModel):
     """Which jobs a list shows."""
 
@@ -122,8 +145,8 @@ class ListQuery(BaseModel):
     task: Name | None = Field(None, description="Only jobs of this task.")
     queue: QueueName | None = Field(None, description="Only jobs of this queue.")
     limit: int = Field(50, ge=1, le=500, description="Jobs on a page at most.")
-    cursor: str | None = Field(
-        None, max_length=100, description="Where the page begins: taken from `next` of the page before."
+    cursor: Annotated[str, Field(max_length=100, json_schema_extra={"pattern": CURSOR})] | None = Field(
+        None, description="Where the page begins: taken from `next` of the page before; opaque."
     )
 
 
@@ -157,7 +180,7 @@ class AttemptDocument(BaseModel):
 class ProgressDocument(BaseModel):
     """How far the function has come, in units of its own."""
 
-    done: float
+    done: float | None = Field(description="null when it is no finite number.")
     total: float | None
     message: str | None
 
@@ -270,6 +293,11 @@ class FaultDocument(BaseModel):
     type: str
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    # It is there or it is not, but never null.
+    del schema["default"]
+
+
 class ProblemDocument(BaseModel):
     """What went wrong (RFC 9457). `type` is the address of a page that says how to mend it."""
 
@@ -280,5 +308,5 @@ class ProblemDocument(BaseModel):
     status: int
     detail: str
     instance: str
-    errors: list[FaultDocument] | None = None
-    exception: ExceptionDocument | None = None
+    errors: list[FaultDocument] | SkipJsonSchema[None] = Field(None, json_schema_extra=_without_default)
+    exception: ExceptionDocument | SkipJsonSchema[None] = Field(None, json_schema_extra=_without_default)

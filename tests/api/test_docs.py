@@ -1,0 +1,150 @@
+"""The documentation: works without a network, and says what the service does."""
+
+import json
+import re
+
+import pytest
+
+from app.api.app import create_app
+from app.api.problems import KINDS
+from app.config import load_settings
+from app.jobs.registry import Registry
+
+
+@pytest.fixture(scope="module")
+def document(shared):
+    return shared.client.get("/openapi.json").json()
+
+
+def operations(document):
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_the_root_leads_to_the_documentation(shared):
+    answer = shared.client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/problems", "/problems/not-found"])
+def test_a_page_takes_everything_from_here_and_has_no_script_of_its_own(shared, path):
+    page = shared.client.get(path)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "://" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert not re.search(r"<script[^>]*>[^<]", page.text)
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert addresses
+    for address in addresses:
+        assert address.startswith("/")
+        assert shared.client.get(address).status_code == 200, address
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+        ("start.js", "text/javascript; charset=utf-8"),
+        ("swagger-ui.css", "text/css; charset=utf-8"),
+        ("favicon-32x32.png", "image/png"),
+    ],
+)
+def test_the_files_of_the_pages_bear_their_type(shared, name, media_type):
+    assert shared.client.get(f"/docs/static/{name}").headers["content-type"] == media_type
+
+
+def test_only_the_files_of_the_pages_are_sent(shared):
+    for name in ("__init__.py", "..%2Fmain.py", "../main.py", "%2e%2e/main.py"):
+        assert shared.client.get(f"/docs/static/{name}").status_code == 404
+
+
+def test_the_document_names_every_call(document):
+    assert document["openapi"].startswith("3.1")
+    assert operations(document).keys() == {
+        "POST /jobs",
+        "GET /jobs",
+        "GET /jobs/{id}",
+        "DELETE /jobs/{id}",
+        "GET /jobs/{id}/result",
+        "GET /tasks",
+        "GET /tasks/{name}",
+        "GET /health/live",
+        "GET /health/ready",
+        "GET /problems",
+        "GET /problems/{name}",
+    }
+
+
+def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(document):
+    found = operations(document).values()
+    assert len({operation["operationId"] for operation in found}) == len(found)
+    for operation in found:
+        assert operation["summary"]
+        assert operation["description"]
+
+
+def test_every_reference_in_the_document_leads_somewhere(document):
+    references = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert references <= document["components"]["schemas"].keys()
+    assert {"Job", "JobList", "Problem", "Submission", "TaskList"} <= references
+
+
+def test_every_path_parameter_is_described(document):
+    for call, operation in operations(document).items():
+        described = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+        assert described == set(re.findall(r"{(\w+)}", call)), call
+
+
+def test_a_submissions_task_is_one_of_those_registered(document):
+    submission = document["components"]["schemas"]["Submission"]
+    assert submission["properties"]["task"]["enum"] == ["add", "anything", "nap"]
+    assert submission["required"] == ["task"]
+    assert submission["examples"] == [{"task": "add"}]
+    assert submission["additionalProperties"] is False
+
+
+def test_the_parameters_of_a_list_are_described_with_their_limits(document):
+    parameters = {p["name"]: p["schema"] for p in operations(document)["GET /jobs"]["parameters"]}
+    assert parameters["state"]["enum"] == ["pending", "running", "cancelled", "finished"]
+    assert parameters["limit"] == {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
+    assert parameters.keys() == {"state", "outcome", "task", "queue", "limit", "cursor"}
+
+
+def test_the_answers_of_a_submission_are_described_with_their_headers(document):
+    responses = operations(document)["POST /jobs"]["responses"]
+    assert responses.keys() == {"200", "202", "400", "403", "413", "415", "421", "422", "429", "500", "503"}
+    assert {"ETag", "Location", "Preference-Applied"} == responses["202"]["headers"].keys()
+    assert responses["503"]["headers"].keys() == {"Retry-After"}
+    assert list(responses["422"]["content"]) == ["application/problem+json"]
+
+
+def test_every_problem_named_in_the_document_exists(document):
+    named = set(re.findall(r"/problems/([a-z-]+)", json.dumps(document)))
+    assert named <= KINDS.keys()
+
+
+def test_with_keys_the_document_says_where_one_is_needed(serve):
+    found = serve(api_keys="books:secret").client.get("/openapi.json").json()
+    assert found["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    needing = {call for call, operation in operations(found).items() if "security" in operation}
+    assert needing == {call for call in operations(found) if call.split()[1].startswith(("/jobs", "/tasks"))}
+    assert "401" in operations(found)["GET /jobs"]["responses"]
+
+
+def test_without_keys_the_document_asks_for_none(document):
+    assert "security" not in json.dumps(document)
+
+
+def test_without_tasks_any_name_fits_the_document(shared):
+    class NoTasks:
+        def tasks(self):
+            return Registry([])
+
+    schema = create_app(NoTasks(), load_settings()).openapi()
+    assert "enum" not in schema["components"]["schemas"]["Submission"]["properties"]["task"]
