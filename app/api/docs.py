@@ -59,10 +59,12 @@ SwaggerUIBundle({
 });
 """
 
-_STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 44em; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.4em; }
+_STYLE = """:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 44em; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.8em; }
+h2 { font-size: 1.15em; }
 code, .status { font-family: ui-monospace, monospace; font-size: .9em; }
-.status { color: #666; }
+.status { opacity: .7; }
 """
 
 
