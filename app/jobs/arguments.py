@@ -9,12 +9,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
-from pydantic import PydanticInvalidForJsonSchema, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs, ErrorDetails
 
 from app.jobs.errors import Fault, InvalidArgumentsError
+from app.jobs.outcome import storable, text_of
 
 JsonSchema = dict[str, Any]
+
+_HOOKS = ("custom_init", "default_factory", "post_init")
+"""Where else than in a function schema pydantic calls what the user wrote; falsy where it does not."""
 
 
 class Call(NamedTuple):
@@ -43,7 +47,11 @@ class Signature:
             return self._adapter.validate_python(ArgsKwargs(tuple(args), kwargs))
         except ValidationError as exc:
             details = exc.errors(include_url=False, include_context=False, include_input=False)
-            raise InvalidArgumentsError([_fault(detail, kwargs) for detail in details]) from None
+            raise InvalidArgumentsError([_fault(detail) for detail in details]) from None
+        except Exception as exc:
+            # A validator of the user's own fell over what it was given: that is the caller's to know.
+            message = f"the check failed with {type(exc).__name__}: {text_of(exc)}"
+            raise InvalidArgumentsError([Fault(loc=[], msg=storable(message), type="check_failed")]) from exc
 
     def coerce(self, arguments: str) -> Call:
         """Return the coerced call of stored arguments. Raises as `check`."""
@@ -54,7 +62,7 @@ class Signature:
         """Return the JSON Schema of the parameters; `{}` when there is none for such a signature."""
         try:
             return self._adapter.json_schema()
-        except PydanticInvalidForJsonSchema:
+        except Exception:  # noqa: BLE001  (types bring schema code of their own; the call is checked all the same)
             return {}
 
     def result_schema(self) -> JsonSchema:
@@ -71,8 +79,16 @@ class Signature:
 def _has_functions(schema: object) -> bool:
     """Tell whether a core schema calls Python functions; the outermost `call` is our own."""
     if isinstance(schema, Mapping):
-        return str(schema.get("type", "")).startswith("function-") or any(map(_has_functions, schema.values()))
+        return _calls_function(schema) or any(map(_has_functions, schema.values()))
     return isinstance(schema, (list, tuple)) and any(map(_has_functions, schema))
+
+
+def _calls_function(schema: Mapping[str, Any]) -> bool:
+    """Tell it of one node, without those below."""
+    kind = str(schema.get("type", ""))
+    hooked = any(map(schema.get, _HOOKS)) or callable(schema.get("discriminator"))
+    forgiving = kind == "enum" and schema["cls"]._missing_.__qualname__ != "Enum._missing_"
+    return kind.startswith("function-") or hooked or forgiving
 
 
 def _capture(fn: Callable[..., Any]) -> Callable[..., Call]:
@@ -92,9 +108,10 @@ def _capture(fn: Callable[..., Any]) -> Callable[..., Call]:
     return capture
 
 
-def _fault(detail: ErrorDetails, kwargs: dict[str, Any]) -> Fault:
+def _fault(detail: ErrorDetails) -> Fault:
     place = list(detail["loc"])
-    root = "args" if place and isinstance(place[0], int) else "kwargs"
-    missing = detail["type"].startswith("missing") and place and place[0] not in kwargs
+    root = "args" if isinstance(place[0], int) else "kwargs"
+    # An argument, as opposed to a field within one.
+    missing = detail["type"].startswith("missing_")
     message = f"{detail['msg']} {str(place[0])!r}" if missing else detail["msg"]
     return Fault(loc=[root, *place], msg=message, type=detail["type"])

@@ -10,14 +10,22 @@ import contextvars
 import inspect
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from app.core import Future, Task, ThreadedExecutor
 from app.core.executor import run_call
 from app.jobs.model import Progress
+from app.jobs.outcome import storable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+LARGEST = 2**53
+"""The largest amount of progress: beyond it the numbers of JSON's readers skip integers."""
+
+MESSAGE_LIMIT = 1000
+"""Characters of a progress message that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +82,27 @@ def checkpoint() -> None:
 def progress(done: float, total: float | None = None, message: str | None = None) -> None:
     """Say how far the job has come, in units of your choice. Cheap enough for a tight loop.
 
-    total: None when it is not known. Outside a job nothing happens.
+    total: None when it is not known. message: only its first 1000 characters are kept.
+    Outside a job nothing happens, except that what is wrong is found there too: raises
+    TypeError for what is no number, ValueError for NaN, infinity and beyond 2**53.
     """
+    text = None if message is None else storable(str(message)[:MESSAGE_LIMIT])[:MESSAGE_LIMIT]
+    report = Progress(_number(done), None if total is None else _number(total), text)
     scope = SCOPE.get()
     if scope is not None:
-        scope.progress(Progress(done, total, message))
+        scope.progress(report)
+
+
+def _number(value: float) -> float:
+    """Return the value as a plain int or float: it may be another library's."""
+    if not isinstance(value, Real):
+        msg = f"progress is counted in numbers, not in {type(value).__name__}"
+        raise TypeError(msg)
+    # NaN is in no range.
+    if not -LARGEST <= value <= LARGEST:
+        msg = "progress is counted in finite numbers, at most 2**53"
+        raise ValueError(msg)
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 @overload
@@ -92,8 +116,8 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
 
     `result = yield submit(f, x)` in a generator, `await submit(f, x)` in a coroutine,
     `submit(f, x).result()` in a plain function. The call is a part of the job: the job
-    is not done before it has ended, and `checkpoint()` works in it. Within such a call,
-    and outside a job, `submit` runs the call at once, on this thread.
+    is not done before it has ended, and `checkpoint()` works in it. Outside a job, and within
+    such a call unless that is a coroutine, `submit` runs the call at once, on this thread.
     """
     scope = SCOPE.get()
     return run_inline(fn, args, kwargs) if scope is None else scope.submit(fn, args, kwargs)
@@ -103,13 +127,16 @@ def run_inline(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     """Run a call of any kind on this thread; a coroutine on one of its own, which has no loop yet."""
     if inspect.iscoroutinefunction(fn):
         with ThreadedExecutor() as executor:
-            scope = contextvars.copy_context()
-            return executor.submit(scope.run, asyncio.run, fn(*args, **kwargs))
+            return executor.submit(contextvars.copy_context().run, _run_coroutine, fn, args, kwargs)
     future: Future[Any] = Future()
-    if not inspect.isgeneratorfunction(fn):
-        run_call(future, fn, args, kwargs)
-        return future
     run_call(future, fn, args, kwargs)
+    if not inspect.isgeneratorfunction(fn) or future.exception() is not None:
+        return future
     task: Task[Any] = Task(future.result())
     task.step()
     return task
+
+
+def _run_coroutine(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    # Called here, not by whoever submits: arguments that do not fit are the future's failure, as everywhere.
+    return asyncio.run(fn(*args, **kwargs))

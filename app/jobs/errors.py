@@ -8,6 +8,8 @@
     └── TransitionError         the lifecycle does not allow it
         ├── JobFinishedError    the job has finished, so it cannot be cancelled
         └── StaleTokenError     somebody else holds the job by now, or nobody
+
+Only a TaskDefinitionError is an operator's to mend; the others are a caller's.
 """
 
 from collections.abc import Sequence
@@ -22,6 +24,10 @@ class TaskDefinitionError(JobError):
     """A task, or the module it is in, cannot be used. The message names module and reason."""
 
 
+NAME_SHOWN = 100
+"""Characters that are shown of an unknown name, and compared with the known ones: it may be any text."""
+
+
 class UnknownTaskError(JobError):
     """No task of that name is registered.
 
@@ -29,7 +35,7 @@ class UnknownTaskError(JobError):
     """
 
     def __init__(self, name: str, nearest: Sequence[str]) -> None:
-        super().__init__(f"no task is called {name!r}")
+        super().__init__(f"no task is called {name[:NAME_SHOWN]!r}")
         self.name = name
         self.nearest = tuple(nearest)
 

@@ -181,7 +181,9 @@ def _lose(job: Job, _: Lost, now: int) -> Job:
     if losses >= MAX_LOSSES:
         failure = Failure("WorkerLost", f"the worker was lost {losses} times while it ran this job", "")
         return _end(job, now, Outcome.FAILED)._replace(losses=losses, exception=failure)
-    return _put_back(job)._replace(losses=losses, hold=Hold.DUE_LATER, run_at=now + backoff_after_loss(losses))
+    return _put_back(job)._replace(
+        losses=losses, hold=Hold.DUE_LATER, run_at=now + backoff_after_loss(losses)
+    )
 
 
 def _stop(job: Job, now: int, how: Stopped) -> Job:

@@ -103,7 +103,7 @@ class Job(NamedTuple):
     arguments: str = '{"args":[],"kwargs":{}}'
     queue: str = "default"
     priority: int = 0
-    tags: Mapping[str, str] = {}  # noqa: RUF012  (never changed in place)
+    tags: Mapping[str, str] = {}  # never changed in place
     key: str | None = None
     state: State = State.PENDING
     outcome: Outcome | None = None

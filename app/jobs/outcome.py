@@ -23,11 +23,13 @@ def result_to_json(value: Any, limit: int) -> str:
     infinity are none), or larger.
     """
     try:
-        text = json.dumps(to_jsonable_python(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(
+            to_jsonable_python(value), allow_nan=False, ensure_ascii=False, separators=(",", ":")
+        )
         size = len(text.encode())
     except Exception as exc:
         # Not the value itself: its repr may be large, or raise.
-        msg = f"the result, of type {type(value).__name__}, cannot be turned into JSON: {_text_of(exc)}"
+        msg = f"the result, of type {type(value).__name__}, cannot be turned into JSON: {text_of(exc)}"
         raise ResultError(msg) from exc
     if size > limit:
         msg = f"the result takes {size} bytes as JSON, and {limit} are allowed"
@@ -37,22 +39,24 @@ def result_to_json(value: Any, limit: int) -> str:
 
 def failure_of(exception: BaseException) -> Failure:
     """Return an exception as data, whatever its `str()` does."""
-    message = _text_of(exception)
+    message = text_of(exception)
     if len(message) > MESSAGE_LIMIT:
         message = f"{message[:MESSAGE_LIMIT]}... ({len(message)} characters in all)"
     trace = _traceback_of(exception)
     if len(trace) > TRACEBACK_LIMIT:
         trace = f"... (shortened)\n{trace[-TRACEBACK_LIMIT:]}"
-    return Failure(_name_of(type(exception)), _storable(message), _storable(trace))
+    return Failure(_name_of(type(exception)), storable(message), storable(trace))
 
 
 def _name_of(cls: type[BaseException]) -> str:
-    return _storable(cls.__name__)
+    return storable(cls.__name__)
 
 
-def _text_of(exception: BaseException) -> str:
+def text_of(exception: BaseException) -> str:
+    """Return an exception's text, or a stand-in when its `str()` fails."""
     try:
-        return str(exception)
+        # Joined, because `str()` may return an instance of the user's own subclass of str.
+        return "".join([str(exception)])
     except BaseException:  # noqa: BLE001  (the user's __str__ may raise anything)
         return f"<{type(exception).__name__} whose str() fails>"
 
@@ -64,6 +68,6 @@ def _traceback_of(exception: BaseException) -> str:
         return "".join(traceback.format_tb(exception.__traceback__))
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Return the text without what no store takes: lone surrogates and NUL, shown as escapes."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

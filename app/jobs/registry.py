@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from app.jobs.arguments import Signature
-from app.jobs.errors import TaskDefinitionError, UnknownTaskError
+from app.jobs.errors import NAME_SHOWN, TaskDefinitionError, UnknownTaskError
 from app.jobs.model import Slot
+from app.jobs.outcome import text_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,7 +55,9 @@ class TaskDefinition:
         try:
             return Signature(self.fn)
         except Exception as exc:
-            msg = f"task {self.name!r} in {self.fn.__module__}: its arguments cannot be checked: {exc}"
+            msg = (
+                f"task {self.name!r} in {self.fn.__module__}: its arguments cannot be checked: {text_of(exc)}"
+            )
             raise TaskDefinitionError(msg) from exc
 
 
@@ -69,7 +72,12 @@ def task(
     *, name: str | None = None, queue: str = "default", priority: int = 0
 ) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
 def task(
-    fn: Callable[..., Any] | None = None, /, *, name: str | None = None, queue: str = "default", priority: int = 0
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    queue: str = "default",
+    priority: int = 0,
 ) -> Any:
     """Register a function as a task, and return the function itself.
 
@@ -86,17 +94,41 @@ def task(
 def task_with(fn: Callable[P, T], name: str | None, queue: str, priority: int) -> Callable[P, T]:
     """Register `fn` with all its options given."""
     if not inspect.isfunction(fn) or inspect.isasyncgenfunction(fn):
-        msg = f"only functions, generator functions and coroutine functions can be tasks, not {fn!r}"
+        what = (
+            "an asynchronous generator function" if inspect.isfunction(fn) else f"{type(fn).__name__} objects"
+        )
+        msg = f"only functions, generator functions and coroutine functions can be tasks, not {what}"
         raise TaskDefinitionError(msg)
-    if priority not in PRIORITIES:
-        msg = f"task {fn.__name__!r} in {fn.__module__}: priority {priority} is outside -100..100"
-        raise TaskDefinitionError(msg)
-    definition = TaskDefinition(name or fn.__name__, fn, _kind_of(fn), queue, priority)
+    definition = TaskDefinition(fn.__name__ if name is None else name, fn, _kind_of(fn), queue, priority)
+    _require_options(definition)
     declared = _DECLARED.setdefault(fn.__module__, [])
-    # A module that is reloaded declares its functions again.
-    declared[:] = [old for old in declared if old.fn.__qualname__ != fn.__qualname__ or old.name != definition.name]
+    # A module that is reloaded declares its functions again, in the same places.
+    declared[:] = [old for old in declared if _origin_of(old) != _origin_of(definition)]
     declared.append(definition)
     return fn
+
+
+def _require_options(definition: TaskDefinition) -> None:
+    if not _is_name(definition.name) or not _is_name(definition.queue):
+        fault = f"name {definition.name!r} and queue {definition.queue!r} must be printable texts, not empty"
+    elif not isinstance(definition.priority, int) or definition.priority not in PRIORITIES:
+        fault = f"priority {definition.priority!r} is outside -100..100"
+    else:
+        return
+    raise TaskDefinitionError(f"task {definition.fn.__name__!r} in {definition.fn.__module__}: {fault}")
+
+
+def _is_name(text: object) -> bool:
+    return isinstance(text, str) and text != "" and text.isprintable()
+
+
+def _origin_of(definition: TaskDefinition) -> tuple[str, str, int]:
+    fn = definition.fn
+    return definition.name, fn.__qualname__, fn.__code__.co_firstlineno
+
+
+def _place_of(definition: TaskDefinition) -> str:
+    return f"one in {definition.fn.__module__} (line {definition.fn.__code__.co_firstlineno})"
 
 
 def _kind_of(fn: Callable[..., Any]) -> Kind:
@@ -120,10 +152,7 @@ class Registry:
     def _add(self, definition: TaskDefinition) -> None:
         other = self._tasks.get(definition.name)
         if other is not None and other.fn is not definition.fn:
-            msg = (
-                f"two tasks are called {definition.name!r}: one in {other.fn.__module__}, "
-                f"one in {definition.fn.__module__}"
-            )
+            msg = f"two tasks are called {definition.name!r}: {_place_of(other)}, {_place_of(definition)}"
             raise TaskDefinitionError(msg)
         definition.signature  # noqa: B018  (built now, for its errors)
         self._tasks[definition.name] = definition
@@ -141,7 +170,7 @@ class Registry:
         """Return the task of that name. Raises UnknownTaskError, which bears the nearest names."""
         definition = self._tasks.get(name)
         if definition is None:
-            raise UnknownTaskError(name, difflib.get_close_matches(name, self._tasks))
+            raise UnknownTaskError(name, difflib.get_close_matches(name[:NAME_SHOWN], self._tasks))
         return definition
 
 
@@ -153,17 +182,17 @@ def load(modules: Iterable[str]) -> Registry:
     found: dict[int, TaskDefinition] = {}
     for name in modules:
         module = _import(name)
-        found.update((id(definition.fn), definition) for definition in _tasks_of(module))
+        found.update((id(definition), definition) for definition in _tasks_of(module))
     return Registry(found.values())
 
 
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except TaskDefinitionError:
-        raise
+    except TaskDefinitionError as exc:
+        raise TaskDefinitionError(f"task module {name!r} cannot be used: {exc}") from exc
     except (Exception, SystemExit) as exc:
-        msg = f"task module {name!r} cannot be imported: {type(exc).__name__}: {exc}"
+        msg = f"task module {name!r} cannot be imported: {type(exc).__name__}: {text_of(exc)}"
         raise TaskDefinitionError(msg) from exc
 
 

@@ -7,6 +7,7 @@ costs one commit. `stores.writer` gathers the operations of all threads into bat
     StoreError
     ├── StoreUnavailableError   cannot be written (or read) now; nothing of the batch is stored
     ├── StoreUnusableError      cannot be opened: not ours, damaged, too new, in use
+    ├── OperationFailedError    this operation can never be carried out, and others can
     ├── JobNotFoundError        no such job of that tenant
     ├── QueueFullError          as many jobs wait in the queue as may
     └── QuotaExceededError      the tenant has as many unfinished jobs as it may
@@ -34,6 +35,10 @@ class StoreUnusableError(StoreError):
     """The store cannot be opened. The message says why and what to do about it."""
 
 
+class OperationFailedError(StoreError):
+    """The operation itself is at fault, so it fails however often it is tried."""
+
+
 class JobNotFoundError(StoreError):
     """The tenant has no such job."""
 
@@ -58,10 +63,13 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Store a new job. Its outcome is the job, or QueueFullError or QuotaExceededError."""
+    """Store a new job, pending and of a new id, before the batch's other operations are carried out.
+
+    Its outcome is the job, or QueueFullError or QuotaExceededError.
+    """
 
     job: Job
-    limits: Limits = Limits()
+    limits: Limits = Limits()  # noqa: RUF009  (a tuple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class Change:
     """Apply lifecycle events to a job, in order, all or none.
 
     tenant: whose job it must be; None for the worker's own. Its outcome is the job
-    after the events, or JobNotFoundError, or a TransitionError.
+    after the events, with its arguments, or JobNotFoundError, or a TransitionError.
     """
 
     id: str
@@ -103,6 +111,7 @@ class Recover:
 
     slots: what a job of each known task occupies. Pending jobs of other tasks are held
     back; those of a task that is known again are let go. Its outcome is `Recovered`.
+    There may be very many of either, so `Applied.changed` has only those that were lost.
     """
 
     slots: Mapping[str, Slot]
@@ -136,7 +145,8 @@ class Applied(NamedTuple):
     """What a committed batch did.
 
     outcomes: one per operation, in order: what it promises, or the exception that
-    refused it. changed: each job that is not as it was, as it is now, once.
+    refused it. changed: each job that is new or not as it was, as it is now, once;
+    those that were not just submitted may lack their arguments.
     """
 
     outcomes: Sequence[Answer | Refusal]
@@ -154,7 +164,7 @@ class Filter:
 
 
 class Page(NamedTuple):
-    """Jobs, newest first, without arguments, results and exceptions. next: None at the end."""
+    """Jobs, newest first, without arguments, results and tracebacks. next: None at the end."""
 
     jobs: Sequence[Job]
     next: int | None
@@ -183,7 +193,8 @@ class Store(Protocol):
         """Carry out a batch in one transaction, and return when it is durable.
 
         now: microseconds since the epoch. A refused operation changes nothing and harms
-        no other. Raises StoreUnavailableError when nothing could be stored.
+        no other. Raises StoreUnavailableError when nothing could be stored now, and
+        anything else when an operation makes that impossible; nothing is stored then either.
         """
 
     async def get(self, tenant: str, job_id: str) -> Job | None:

@@ -23,9 +23,9 @@ class Counters:
         """Take over what a committed batch has changed."""
         for (tenant, queue, _, state), n in deltas.items():
             if state == State.PENDING:
-                self._waiting[queue] += n
+                _add(self._waiting, queue, n)
             if state in (State.PENDING, State.RUNNING):
-                self._unfinished[tenant] += n
+                _add(self._unfinished, tenant, n)
 
     def waiting(self, queue: str) -> int:
         """Return how many jobs of all tenants are pending in a queue."""
@@ -36,6 +36,13 @@ class Counters:
         return self._unfinished[tenant]
 
 
+def _add(counter: Counter[str], name: str, n: int) -> None:
+    counter[name] += n
+    if not counter[name]:
+        # Callers choose the names of queues, so those that are empty must not pile up.
+        del counter[name]
+
+
 class Deltas:
     """What one batch changes in the counts."""
 
@@ -43,14 +50,19 @@ class Deltas:
         self._committed = committed
         self._queued: Counter[str] = Counter()
         self._accepted: Counter[str] = Counter()
+        self._unsaved: Counter[Key] = Counter()
         self.by_key: Counter[Key] = Counter()
+        """What was handed out to be saved."""
 
     def admit(self, job: Job, limits: Limits) -> None:
         """Count a new job in. Raises QueueFullError or QuotaExceededError, and counts nothing then.
 
         What the same batch finishes makes room for the next one.
         """
-        if limits.queue is not None and self._committed.waiting(job.queue) + self._queued[job.queue] >= limits.queue:
+        if (
+            limits.queue is not None
+            and self._committed.waiting(job.queue) + self._queued[job.queue] >= limits.queue
+        ):
             msg = f"{limits.queue} jobs wait in queue {job.queue!r}, which is as many as may"
             raise QueueFullError(msg)
         held = self._committed.unfinished(job.tenant) + self._accepted[job.tenant]
@@ -68,4 +80,10 @@ class Deltas:
             self._count(new, 1)
 
     def _count(self, job: Job, n: int) -> None:
-        self.by_key[job.tenant, job.queue, job.task, job.state] += n
+        self._unsaved[job.tenant, job.queue, job.task, job.state] += n
+
+    def take_unsaved(self) -> Mapping[Key, int]:
+        """Return what has changed since the last call."""
+        taken, self._unsaved = self._unsaved, Counter()
+        self.by_key.update(taken)
+        return taken

@@ -9,39 +9,66 @@ spread over ten thousand turns, and the first job of another lane comes next.
 
 from app.jobs.model import Job, Slot
 
-_Level = tuple[Slot, int]
-_Lane = tuple[Slot, int, str, str]
+Level = tuple[Slot, int]
+"""Jobs that compete with each other: slot and priority."""
+
+Lane = tuple[Slot, int, str, str]
+"""Slot, priority, tenant, queue."""
 
 PRUNE_AT = 10_000
 """Lanes remembered before those that have nothing waiting are forgotten."""
 
 
 class Lanes:
-    """Deals out turns. A turn given for nothing (its transaction failed) harms nobody."""
+    """The turns as committed: the last one dealt in each lane, and the one served on each level."""
 
     def __init__(self) -> None:
-        self._serving: dict[_Level, int] = {}
-        self._last: dict[_Lane, int] = {}
+        self.serving: dict[Level, int] = {}
+        self.last: dict[Lane, int] = {}
+        self._prune_at = PRUNE_AT
+
+    def restore(self, lane: Lane, first: int, last: int) -> None:
+        """Take note, after a start, of the turns that a lane's ready jobs have."""
+        level = lane[:2]
+        self.serving[level] = min(self.serving.get(level, first - 1), first - 1)
+        self.last[lane] = last
+
+    def add(self, turns: "Turns") -> None:
+        """Take over what a committed batch has dealt and served."""
+        self.serving.update(turns.serving)
+        self.last.update(turns.last)
+        if len(self.last) > self._prune_at:
+            self._prune()
+
+    def _prune(self) -> None:
+        self.last = {lane: last for lane, last in self.last.items() if last > self.serving.get(lane[:2], 0)}
+        # Not again at once when most of them do have something waiting.
+        self._prune_at = max(PRUNE_AT, 2 * len(self.last))
+
+
+class Turns:
+    """What one batch deals and serves.
+
+    Apart from what is committed: a lane whose insertions fail for an hour, because the
+    disk is full, would otherwise stand behind all others by as many turns.
+    """
+
+    def __init__(self, committed: Lanes) -> None:
+        self._committed = committed
+        self.serving: dict[Level, int] = {}
+        self.last: dict[Lane, int] = {}
 
     def enter(self, job: Job) -> int:
         """Return the turn of a job that becomes ready."""
         lane = (job.slot, job.priority, job.tenant, job.queue)
-        turn = max(self._last.get(lane, 0), self._serving.get((job.slot, job.priority), 0)) + 1
-        self._last[lane] = turn
-        if len(self._last) > PRUNE_AT:
-            self._prune()
+        last = self.last.get(lane) or self._committed.last.get(lane, 0)
+        self.last[lane] = turn = max(last, self._served(lane[:2])) + 1
         return turn
 
     def serve(self, job: Job, turn: int) -> None:
         """Take note that a job was claimed in its turn."""
         level = (job.slot, job.priority)
-        self._serving[level] = max(self._serving.get(level, 0), turn)
+        self.serving[level] = max(self._served(level), turn)
 
-    def restore(self, lane: _Lane, first: int, last: int) -> None:
-        """Take note, after a start, of the turns that a lane's ready jobs have."""
-        level = lane[:2]
-        self._serving[level] = min(self._serving.get(level, first - 1), first - 1)
-        self._last[lane] = last
-
-    def _prune(self) -> None:
-        self._last = {lane: last for lane, last in self._last.items() if last > self._serving.get(lane[:2], 0)}
+    def _served(self, level: Level) -> int:
+        return self.serving.get(level) or self._committed.serving.get(level, 0)

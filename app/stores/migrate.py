@@ -18,7 +18,9 @@ class Migration(NamedTuple):
 def migrations(dialect: str) -> Sequence[Migration]:
     """Return all migrations of a dialect, in order."""
     folder = files("app.stores") / "sql" / dialect
-    paths = sorted((path for path in folder.iterdir() if path.name.endswith(".sql")), key=lambda path: path.name)
+    paths = sorted(
+        (path for path in folder.iterdir() if path.name.endswith(".sql")), key=lambda path: path.name
+    )
     return [Migration(int(path.name.split("_")[0]), path.name, path.read_text("utf-8")) for path in paths]
 
 
@@ -30,8 +32,8 @@ def missing(dialect: str, version: int) -> Sequence[Migration]:
     known = migrations(dialect)
     if version > known[-1].version:
         msg = (
-            f"the database has schema version {version}, and this version of Errand knows {known[-1].version}: "
-            "start a newer one"
+            f"the database has schema version {version}, and this version of Errand knows "
+            f"{known[-1].version}: start a newer one"
         )
         raise StoreUnusableError(msg)
     return [migration for migration in known if migration.version > version]

@@ -13,11 +13,15 @@ from pathlib import Path
 
 from app.stores.base import StoreUnusableError
 
+_HELD: set["Ownership"] = set()
+"""The locks that this process holds."""
+
 
 class Ownership:
     """Holds `<file>.lock` until `release()` or the end of the process.
 
-    Raises StoreUnusableError, which says whose it is, when another process holds it.
+    Raises StoreUnusableError, which says whose it is, when another process holds it,
+    and OSError when no lock can be had there at all.
     """
 
     def __init__(self, database: Path) -> None:
@@ -27,25 +31,31 @@ class Ownership:
         self._fd: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            holder = self._holder()
-            self._close()
-            msg = f"{database} is in use by {holder}; one process at a time can own a SQLite database"
+            self._sign(self._fd)
+        except BlockingIOError as exc:
+            self.release()
+            msg = f"{database} is in use by {self._holder()}; one process at a time can own a SQLite database"
             raise StoreUnusableError(msg) from exc
-        self._sign()
-        # A child forked without exec shares the lock, and would keep it when this process is gone.
-        os.register_at_fork(after_in_child=self._close)
+        except OSError:
+            self.release()
+            raise
+        _HELD.add(self)
 
     def release(self) -> None:
-        """Let another process have the database. The file stays: removing it would race with the next owner."""
-        self._close()
+        """Let another process have the database.
 
-    def _sign(self) -> None:
-        assert self._fd is not None  # noqa: S101  (for the type checker)
+        The file stays: removing it would race with the next owner.
+        """
+        _HELD.discard(self)
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def _sign(self, fd: int) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         line = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}) + "\n"
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, line.encode(), 0)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, line.encode(), 0)
 
     def _holder(self) -> str:
         try:
@@ -54,7 +64,11 @@ class Ownership:
         except (OSError, ValueError, KeyError, TypeError):
             return "another process"
 
-    def _close(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
+
+def _let_go() -> None:
+    """Close what a fork has copied: a child without exec would keep the lock when this process is gone."""
+    for ownership in list(_HELD):
+        ownership.release()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -3,10 +3,12 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from app.core import State
 from app.jobs.model import Cancellation, Failure, Hold, Job, Outcome, Progress, Slot, Stopped
+from app.stores.lanes import Lane
 
 FIXED = (
     "key", "id", "tenant", "task", "slot", "created_at", "queue", "tags", "unique_key", "run", "max_attempts",
@@ -16,8 +18,8 @@ FIXED = (
 
 MOVING = (
     "key", "priority", "run_at", "state", "outcome", "hold", "attempt", "losses", "started_at", "finished_at",
-    "progress_done", "progress_total", "progress_message", "cancel_requested_at", "cancel_outcome", "cancel_reason",
-    "worker", "token", "version", "turn",
+    "progress_done", "progress_total", "progress_message", "cancel_requested_at", "cancel_outcome",
+    "cancel_reason", "worker", "token", "version", "turn",
 )  # fmt: skip
 """The key, and the columns that lifecycle events change."""
 
@@ -31,9 +33,12 @@ SELECT_JOB = ", ".join(f"jobs.{column}" for column in JOB)
 
 WHOLE = f"{SELECT_JOB}, arguments, exception_type, exception_message, exception_traceback, result"
 LISTED = f"{SELECT_JOB}, NULL, exception_type, exception_message, '', NULL"
+CALLED = f"{SELECT_JOB}, arguments, NULL, NULL, NULL, NULL"
 
 SIZES = (256, 64, 16, 4, 1)
 """How many rows one statement takes: few sizes, so that prepared statements are used again."""
+
+UUID_BYTES = 16
 
 Row = Sequence[Any]
 
@@ -42,8 +47,8 @@ def fixed_row(key: int, job: Job) -> tuple[Any, ...]:
     """Return the values of FIXED."""
     return (
         key, id_to_bytes(job.id), job.tenant, job.task, job.slot, job.created_at, job.queue,
-        json.dumps(job.tags, ensure_ascii=False), job.key, job.run, job.max_attempts, job.timeout, job.expires_at,
-        job.parent, job.root, job.step, job.traceparent,
+        json.dumps(job.tags, ensure_ascii=False), job.key, job.run, job.max_attempts, job.timeout,
+        job.expires_at, job.parent, job.root, job.step, job.traceparent,
     )  # fmt: skip
 
 
@@ -57,6 +62,11 @@ def moving_row(key: int, job: Job, turn: int) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def has_payload(job: Job) -> bool:
+    """Tell whether there is anything to keep in `results`."""
+    return job.result is not None or job.exception is not None
+
+
 def result_row(key: int, job: Job) -> tuple[Any, ...]:
     """Return a row of `results`."""
     return (key, *(job.exception or (None, None, None)), job.result)
@@ -65,19 +75,21 @@ def result_row(key: int, job: Job) -> tuple[Any, ...]:
 def job_of(row: Row) -> Job:
     """Return the job of a row of JOB, or of one of WHOLE or LISTED."""
     (
-        _, id_, tenant, task, slot, created_at, queue, tags, unique_key, run, max_attempts, timeout, expires_at,
-        parent, root, step, traceparent,
-        priority, run_at, state, outcome, hold, attempt, losses, started_at, finished_at, done, total, message,
-        requested_at, stopped, reason, worker, token, version, _,
+        _, id_, tenant, task, slot, created_at, queue, tags, unique_key, run, max_attempts, timeout,
+        expires_at, parent, root, step, traceparent,
+        priority, run_at, state, outcome, hold, attempt, losses, started_at, finished_at, done, total,
+        message, requested_at, stopped, reason, worker, token, version, _,
     ) = row[: len(JOB)]  # fmt: skip
     job = Job(
         id=id_to_text(id_), tenant=tenant, task=task, slot=Slot(slot), created_at=created_at, run_at=run_at,
         queue=queue, priority=priority, tags=json.loads(tags) if tags != "{}" else {}, key=unique_key,
         state=State(state), outcome=outcome and Outcome(outcome), hold=Hold(hold), run=run, attempt=attempt,
-        max_attempts=max_attempts, losses=losses, timeout=timeout, started_at=started_at, finished_at=finished_at,
-        expires_at=expires_at, progress=None if done is None else Progress(done, total, message),
+        max_attempts=max_attempts, losses=losses, timeout=timeout, started_at=started_at,
+        finished_at=finished_at, expires_at=expires_at,
+        progress=None if done is None else Progress(done, total, message),
         cancellation=None if requested_at is None else Cancellation(requested_at, Stopped(stopped), reason),
-        worker=worker, token=token, parent=parent, root=root, step=step, traceparent=traceparent, version=version,
+        worker=worker, token=token, parent=parent, root=root, step=step, traceparent=traceparent,
+        version=version,
     )  # fmt: skip
     return job if len(row) == len(JOB) else _with_payload(job, row[len(JOB) :])
 
@@ -98,8 +110,12 @@ def turn_of(row: Row) -> int:
 
 
 def id_to_bytes(job_id: str) -> bytes:
-    """Return a canonical UUID's 16 bytes."""
-    return bytes.fromhex(job_id.replace("-", ""))
+    """Return a canonical UUID's 16 bytes. Raises ValueError for any other text."""
+    value = bytes.fromhex(job_id.replace("-", ""))
+    if len(value) != UUID_BYTES or id_to_text(value) != job_id:
+        msg = f"{job_id!r} is no canonical UUID"
+        raise ValueError(msg)
+    return value
 
 
 def id_to_text(value: bytes) -> str:
@@ -114,9 +130,11 @@ def id_to_text(value: bytes) -> str:
 # it waits for it again each time. One statement of many rows waits once.
 
 
-def insert_rows(db: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Insert rows, replacing those of the same key."""
-    head = f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES "
+def insert_rows(
+    db: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row], verb: str = "INSERT"
+) -> None:
+    """Insert rows. Raises sqlite3.IntegrityError when one is there already, unless the verb is REPLACE."""
+    head = f"{verb} INTO {table} ({', '.join(columns)}) VALUES "
     for chunk in _chunks(rows):
         db.execute(head + _values(len(chunk), len(columns)), _flat(chunk))
 
@@ -125,7 +143,9 @@ def add_counts(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Add to `counters`; a row is tenant, queue, task, state and what to add."""
     for chunk in _chunks(rows):
         values = _values(len(chunk), len(chunk[0]))
-        db.execute(f"INSERT INTO counters VALUES {values} ON CONFLICT DO UPDATE SET n = n + excluded.n", _flat(chunk))
+        db.execute(
+            f"INSERT INTO counters VALUES {values} ON CONFLICT DO UPDATE SET n = n + excluded.n", _flat(chunk)
+        )
 
 
 def update_jobs(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -133,14 +153,33 @@ def update_jobs(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     changes = ", ".join(f"{column} = new.column{n}" for n, column in enumerate(MOVING[1:], 2))
     for chunk in _chunks(rows):
         values = _values(len(chunk), len(MOVING))
-        db.execute(f"UPDATE jobs SET {changes} FROM (VALUES {values}) AS new WHERE key = new.column1", _flat(chunk))
+        db.execute(
+            f"UPDATE jobs SET {changes} FROM (VALUES {values}) AS new WHERE key = new.column1", _flat(chunk)
+        )
 
 
 def select_jobs(db: sqlite3.Connection, ids: Sequence[str]) -> Iterator[Row]:
-    """Yield the rows of JOB of those ids that there are."""
-    for chunk in _chunks([(id_to_bytes(job_id),) for job_id in ids]):
+    """Yield the rows of CALLED of those ids that there are."""
+    for chunk in _chunks(list(_known_forms(ids))):
         marks = ", ".join("?" * len(chunk))
-        yield from db.execute(f"SELECT {SELECT_JOB} FROM jobs WHERE id IN ({marks})", _flat(chunk)).fetchall()
+        sql = f"SELECT {CALLED} FROM jobs JOIN arguments ON arguments.job = jobs.key WHERE id IN ({marks})"
+        yield from db.execute(sql, _flat(chunk)).fetchall()
+
+
+def ready_lanes(db: sqlite3.Connection) -> Iterator[tuple[Lane, int, int]]:
+    """Yield each lane that has ready jobs, with the first and the last of their turns."""
+    sql = """
+        SELECT slot, priority, tenant, queue, min(turn), max(turn) FROM jobs
+        WHERE state = 'pending' AND hold = 0 GROUP BY slot, priority, tenant, queue"""
+    for slot, priority, tenant, queue, first, last in db.execute(sql).fetchall():
+        yield (Slot(slot), priority, tenant, queue), first, last
+
+
+def _known_forms(ids: Sequence[str]) -> Iterator[Row]:
+    for job_id in ids:
+        # What is no UUID is the id of no job.
+        with suppress(ValueError):
+            yield (id_to_bytes(job_id),)
 
 
 def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -10,7 +10,8 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from app.stores.base import (
 from app.stores.counters import Counters
 from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
-from app.stores.rows import LISTED, WHOLE, id_to_bytes, job_of
+from app.stores.rows import LISTED, WHOLE, id_to_bytes, job_of, ready_lanes
 from app.stores.sqlite_batch import Batch, Memory
 
 LOGGER = logging.getLogger(__name__)
@@ -41,32 +42,38 @@ APPLICATION_ID = 0x45727264
 LOCK_TIMEOUT = 5.0
 """Seconds that a write waits for another program's lock on the database."""
 
+LAST_KEY = (1 << 63) - 1
+"""No key is larger, and no number that SQLite takes."""
+
+INDEXES = {"task": "jobs_by_task", "queue": "jobs_by_queue", "state": "jobs_by_state"}
+"""By which column of a filter to look first, and the index for it."""
+
 
 class SqliteStore:
     """A Store in the file `path`, which is made when it is not there.
 
-    Raises StoreUnusableError, with what to do about it, when the file cannot be used.
+    examined: rows that a page of a list examines at most. lock_timeout: seconds that a
+    write waits for another program's lock on the database. Raises StoreUnusableError,
+    with what to do about it, when the file cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
-        folder = path.parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            msg = f"{path}: the folder {folder} does not exist or cannot be written"
-            raise StoreUnusableError(msg)
+    def __init__(self, path: Path, *, examined: int = EXAMINED, lock_timeout: float = LOCK_TIMEOUT) -> None:
+        _require_folder(path)
         self._path = path
-        self._ownership = _own(path)
-        try:
-            self._db = _open(path)
-            self._memory = Memory(_load_counters(self._db), _load_lanes(self._db), _last_key(self._db))
-            self._reader = _connect(path)
-            self._scanner = _connect(path)
-        except sqlite3.Error as exc:
-            self._ownership.release()
-            raise StoreUnusableError(f"{path} cannot be opened: {exc}") from exc
-        except BaseException:
-            self._ownership.release()
-            raise
-        self._scans = ThreadPoolExecutor(1, "errand-scan")
+        self._examined = examined
+        # What was opened is closed again when the next step fails.
+        with ExitStack() as opened:
+            opened.callback(_own(path).release)
+            try:
+                self._db = opened.enter_context(closing(_connect(path, lock_timeout)))
+                _prepare(self._db, path)
+                self._memory = Memory(_load_counters(self._db), _load_lanes(self._db), _last_key(self._db))
+                self._reader = opened.enter_context(closing(_connect(path, lock_timeout)))
+                self._scanner = opened.enter_context(closing(_connect(path, lock_timeout)))
+            except sqlite3.Error as exc:
+                raise StoreUnusableError(f"{path} cannot be opened: {exc}") from exc
+            self._scans = ThreadPoolExecutor(1, "errand-scan")
+            self._opened = opened.pop_all()
 
     def apply(self, operations: Sequence[Operation], now: int) -> Applied:
         """See Store.apply."""
@@ -74,11 +81,8 @@ class SqliteStore:
             with _transaction(self._db):
                 batch = Batch(self._db, self._memory, now)
                 applied = batch.run(operations)
-        except (sqlite3.OperationalError, sqlite3.InternalError) as exc:
-            raise StoreUnavailableError(f"{self._path}: {exc}") from exc
-        except sqlite3.DatabaseError as exc:
-            if type(exc) is not sqlite3.DatabaseError:
-                # A constraint or a wrong use: a fault of ours in one operation, not of the disk's.
+        except sqlite3.Error as exc:
+            if _is_ours(exc):
                 raise
             raise StoreUnavailableError(f"{self._path}: {exc}") from exc
         batch.remember()
@@ -90,7 +94,11 @@ class SqliteStore:
             SELECT {WHOLE} FROM jobs
             LEFT JOIN arguments ON arguments.job = jobs.key LEFT JOIN results ON results.job = jobs.key
             WHERE id = ? AND tenant = ?"""
-        rows = self._read(self._reader, sql, (id_to_bytes(job_id), tenant))
+        try:
+            key = id_to_bytes(job_id)
+        except ValueError:
+            return None
+        rows = self._read(self._reader, sql, (key, tenant))
         return job_of(rows[0]) if rows else None
 
     async def list(self, tenant: str, where: Filter, paging: Paging) -> Page:
@@ -101,29 +109,24 @@ class SqliteStore:
     def close(self) -> None:
         """See Store.close."""
         self._scans.shutdown()
-        for connection in (self._reader, self._scanner, self._db):
-            connection.close()
-        self._ownership.release()
+        self._opened.close()
 
     def _page(self, tenant: str, where: Filter, paging: Paging) -> Page:
-        index, scan, values = _scan(tenant, where, paging)
-        rows = self._read(
-            self._scanner,
-            f"""
-            SELECT {LISTED} FROM (SELECT * FROM jobs INDEXED BY {index} {scan} LIMIT {EXAMINED}) AS jobs
-            LEFT JOIN results ON results.job = jobs.key
-            WHERE {_conditions(where)} ORDER BY jobs.key DESC LIMIT :limit + 1""",
-            values,
-        )
+        query = _Query(tenant, where, paging)
+        try:
+            # Before the page is read: what is inserted meanwhile is newer than both.
+            floor = self._floor(query) if query.rest else None
+            rows = self._read(self._scanner, query.page, {**query.values, "floor": floor or 0})
+        except UnicodeEncodeError:
+            # A lone surrogate: no text that is stored has one.
+            return Page([], None)
         page, more = rows[: paging.limit], rows[paging.limit :]
-        if more:
-            return Page([job_of(row) for row in page], page[-1][0])
-        examined = self._read(
-            self._scanner,
-            f"SELECT count(*), min(key) FROM (SELECT key FROM jobs INDEXED BY {index} {scan} LIMIT {EXAMINED})",
-            values,
-        )[0]
-        return Page([job_of(row) for row in page], examined[1] if examined[0] == EXAMINED else None)
+        return Page([job_of(row) for row in page], page[-1][0] if more else floor)
+
+    def _floor(self, query: "_Query") -> int | None:
+        """Return the key of the last row that may be examined; None when there are fewer."""
+        rows = self._read(self._scanner, query.floor, {**query.values, "examined": self._examined - 1})
+        return rows[0][0] if rows else None
 
     def _read(self, connection: sqlite3.Connection, sql: str, values: Any) -> Sequence[Any]:
         try:
@@ -132,30 +135,47 @@ class SqliteStore:
             raise StoreUnavailableError(f"{self._path}: {exc}") from exc
 
 
-def _scan(tenant: str, where: Filter, paging: Paging) -> tuple[str, str, dict[str, Any]]:
-    """Return the index that serves the filter best, its part of the query, and the values."""
-    values = {
-        "tenant": tenant,
-        "state": where.state,
-        "outcome": where.outcome,
-        "task": where.task,
-        "queue": where.queue,
-        "before": (1 << 63) - 1 if paging.before is None else paging.before,
-        "limit": paging.limit,
-    }
-    indexes = {"task": "jobs_by_task", "queue": "jobs_by_queue", "state": "jobs_by_state"}
-    column = next((column for column in indexes if values[column] is not None), None)
-    term = "" if column is None else f"AND {column} = :{column}"
-    scan = f"WHERE tenant = :tenant {term} AND key < :before ORDER BY key DESC"
-    return indexes.get(column or "", "jobs_of_tenant"), scan, values
+def _is_ours(exc: sqlite3.Error) -> bool:
+    """Tell whether an operation is at fault (a constraint, a wrong statement), and not the disk or a lock."""
+    if type(exc) is sqlite3.OperationalError:
+        return getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return type(exc) not in (sqlite3.DatabaseError, sqlite3.InternalError)
 
 
-def _conditions(where: Filter) -> str:
-    columns = [name for name in ("state", "outcome", "task", "queue") if getattr(where, name) is not None]
-    return " AND ".join(["1", *(f"{column} = :{column}" for column in columns)])
+class _Query:
+    """The statements for a page of a list: by the index that serves the filter best."""
+
+    def __init__(self, tenant: str, where: Filter, paging: Paging) -> None:
+        given = {name: value for name, value in asdict(where).items() if value is not None}
+        indexed = next((column for column in INDEXES if column in given), None)
+        self.rest = [column for column in given if column != indexed]
+        """Columns of the filter that the index does not serve."""
+        # A cursor comes from outside, and may be larger than any key.
+        before = LAST_KEY if paging.before is None else min(paging.before, LAST_KEY)
+        self.values = {**given, "tenant": tenant, "before": before, "limit": paging.limit + 1}
+        index = INDEXES.get(indexed or "", "jobs_of_tenant")
+        found = _conjunction("tenant = :tenant", indexed and f"{indexed} = :{indexed}", "key < :before")
+        fits = _conjunction(found, "key >= :floor", *(f"{column} = :{column}" for column in self.rest))
+        self.floor = f"""
+            SELECT key FROM jobs INDEXED BY {index} WHERE {found}
+            ORDER BY key DESC LIMIT 1 OFFSET :examined"""
+        self.page = f"""
+            SELECT {LISTED} FROM jobs INDEXED BY {index} LEFT JOIN results ON results.job = jobs.key
+            WHERE {fits} ORDER BY key DESC LIMIT :limit"""
+
+
+def _conjunction(*conditions: str | None) -> str:
+    return " AND ".join(filter(None, conditions))
 
 
 # -- opening -----------------------------------------------------------------
+
+
+def _require_folder(path: Path) -> None:
+    folder = path.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        msg = f"{path}: the folder {folder} does not exist or cannot be written"
+        raise StoreUnusableError(msg)
 
 
 def _own(path: Path) -> Ownership:
@@ -165,29 +185,22 @@ def _own(path: Path) -> Ownership:
         raise StoreUnusableError(f"{path}: its lock file cannot be made: {exc.strerror}") from exc
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, lock_timeout: float) -> sqlite3.Connection:
     # Each connection is used by one thread at a time, but not by the one that opens it.
-    connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, timeout=LOCK_TIMEOUT, cached_statements=256
+    return sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=lock_timeout, cached_statements=256
     )
-    connection.execute("PRAGMA foreign_keys = OFF")  # rows are written together, in one transaction
-    return connection
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    db = _connect(path)
-    try:
-        _require_ours(db, path)
-        _require(db, "PRAGMA journal_mode = WAL", "wal", path)
-        db.execute("PRAGMA synchronous = FULL")
-        if sys.platform == "darwin":
-            # fsync alone leaves the data in the drive's cache there.
-            db.execute("PRAGMA fullfsync = ON")
-        _migrate(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Make the writing connection durable, and the schema what this program knows."""
+    _require_ours(db, path)
+    _require(db, "PRAGMA journal_mode = WAL", "wal", path)
+    db.execute("PRAGMA synchronous = FULL")
+    if sys.platform == "darwin":
+        # fsync alone leaves the data in the drive's cache there.
+        db.execute("PRAGMA fullfsync = ON")
+    _migrate(db)
 
 
 def _require_ours(db: sqlite3.Connection, path: Path) -> None:
@@ -237,11 +250,8 @@ def _load_counters(db: sqlite3.Connection) -> Counters:
 
 def _load_lanes(db: sqlite3.Connection) -> Lanes:
     lanes = Lanes()
-    sql = """
-        SELECT slot, priority, tenant, queue, min(turn), max(turn) FROM jobs
-        WHERE state = 'pending' AND hold = 0 GROUP BY slot, priority, tenant, queue"""
-    for *lane, first, last in db.execute(sql).fetchall():
-        lanes.restore(tuple(lane), first, last)
+    for lane, first, last in ready_lanes(db):
+        lanes.restore(lane, first, last)
     return lanes
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.core import State
 from app.jobs.errors import TransitionError
 from app.jobs.lifecycle import Claimed, Due, Event, Lost, transition
 from app.jobs.model import Job, Slot
@@ -31,7 +32,7 @@ from app.stores.base import (
     StoreError,
 )
 from app.stores.counters import Counters, Deltas
-from app.stores.lanes import Lanes
+from app.stores.lanes import Lanes, Turns
 from app.stores.rows import (
     JOB,
     RESULT,
@@ -39,14 +40,56 @@ from app.stores.rows import (
     Row,
     add_counts,
     fixed_row,
+    has_payload,
     insert_rows,
     job_of,
     moving_row,
+    ready_lanes,
     result_row,
     select_jobs,
     turn_of,
     update_jobs,
 )
+
+DUE = f"""
+    SELECT {SELECT_JOB} FROM jobs
+    WHERE state = 'pending' AND hold & 1 AND run_at <= ? ORDER BY run_at LIMIT ?"""
+
+NEXT_DUE = "SELECT run_at FROM jobs WHERE state = 'pending' AND hold & 1 ORDER BY run_at LIMIT 1"
+
+READY = f"""
+    SELECT {SELECT_JOB}, arguments FROM jobs JOIN arguments ON arguments.job = jobs.key
+    WHERE state = 'pending' AND hold = 0 AND slot = ? ORDER BY priority DESC, turn, key LIMIT ?"""
+
+RUNNING = f"SELECT {SELECT_JOB} FROM jobs WHERE state = 'running'"
+
+# All that wait, found through an index: done jobs may be many more.
+WAITING = "state = 'pending' AND tenant IN (SELECT tenant FROM counters WHERE state = 'pending' AND n > 0)"
+
+COUNT_UNKNOWN = f"""
+    SELECT task, count(*) FROM jobs INDEXED BY jobs_by_state WHERE {WAITING} AND hold & 2 GROUP BY task"""
+
+HOLD_BACK = f"""
+    UPDATE jobs INDEXED BY jobs_by_state SET hold = hold | 2, version = version + 1
+    WHERE {WAITING} AND NOT hold & 2 AND task NOT IN (SELECT key FROM json_each(?))"""
+
+LET_GO = f"""
+    UPDATE jobs INDEXED BY jobs_by_state
+    SET hold = hold & ~2, slot = known.value, version = version + 1, turn = 0 FROM json_each(?) AS known
+    WHERE {WAITING} AND task = known.key AND (hold & 2 OR slot <> known.value)"""
+
+# A turn for each ready job that LET_GO left without one, as `Turns.enter` would deal it: behind
+# its lane, or from the turn that is served on its level.
+DEAL_TURNS = """
+    WITH ready AS (
+        SELECT key, turn,
+            max(turn) OVER (PARTITION BY slot, priority, tenant, queue) AS last,
+            min(nullif(turn, 0)) OVER (PARTITION BY slot, priority) - 1 AS served,
+            row_number() OVER (PARTITION BY slot, priority, tenant, queue, turn = 0 ORDER BY key) AS place
+        FROM jobs WHERE state = 'pending' AND hold = 0
+    )
+    UPDATE jobs SET turn = max(ready.last, coalesce(ready.served, 0)) + ready.place
+    FROM ready WHERE jobs.key = ready.key AND ready.turn = 0"""
 
 
 @dataclass(slots=True)
@@ -77,7 +120,9 @@ class Batch:
         self._memory = memory
         self._now = now
         self._deltas = Deltas(memory.counters)
+        self._turns = Turns(memory.lanes)
         self._last_key = memory.last_key
+        self._inserted: dict[str, Job] = {}
         self._entries: dict[str, _Entry] = {}
 
     def run(self, operations: Sequence[Operation]) -> Applied:
@@ -93,13 +138,15 @@ class Batch:
             if isinstance(operation, Claim):
                 outcomes[index] = self._claim(operation)
         self._save_counters()
-        changed = [entry.job for entry in self._entries.values() if entry.job is not entry.stored]
-        inserted = [outcome for outcome in outcomes if isinstance(outcome, Job) and outcome.id not in self._entries]
-        return Applied(outcomes, [*inserted, *changed])
+        changed = {
+            job_id: entry.job for job_id, entry in self._entries.items() if entry.job is not entry.stored
+        }
+        return Applied(outcomes, list({**self._inserted, **changed}.values()))
 
     def remember(self) -> None:
         """Take over what was committed."""
         self._memory.counters.add(self._deltas.by_key)
+        self._memory.lanes.add(self._turns)
         self._memory.last_key = self._last_key
 
     # -- operations ----------------------------------------------------------
@@ -114,9 +161,9 @@ class Batch:
             except StoreError as exc:
                 outcomes[index] = exc
                 continue
-            outcomes[index] = job = operation.job
+            outcomes[index] = self._inserted[operation.job.id] = job = operation.job
             self._last_key = key = self._last_key + 1
-            turn = self._memory.lanes.enter(job) if job.ready else 0
+            turn = self._turns.enter(job) if job.ready else 0
             rows.append((*fixed_row(key, job), *moving_row(key, job, turn)[1:]))
             arguments.append((key, job.arguments))
         insert_rows(self._db, "jobs", JOB, rows)
@@ -148,43 +195,35 @@ class Batch:
         return job
 
     def _promote(self, operation: Promote) -> Promoted:
-        rows = self._db.execute(
-            f"""SELECT {SELECT_JOB} FROM jobs
-            WHERE state = 'pending' AND hold & 1 AND run_at <= ? ORDER BY run_at LIMIT ?""",
-            (self._now, operation.limit),
-        ).fetchall()
+        self._save()
+        rows = self._db.execute(DUE, (self._now, operation.limit)).fetchall()
         promoted = self._apply_to(rows, lambda _: Due())
-        # The update of these rows comes later in this transaction, so they are passed over by their count.
-        later = self._db.execute(
-            "SELECT run_at FROM jobs WHERE state = 'pending' AND hold & 1 ORDER BY run_at LIMIT 1 OFFSET ?",
-            (len(rows),),
-        ).fetchone()
+        self._save()
+        later = self._db.execute(NEXT_DUE).fetchone()
         return Promoted(len(promoted), later and later[0])
 
     def _recover(self, operation: Recover) -> Recovered:
-        rows = self._db.execute(f"SELECT {SELECT_JOB} FROM jobs WHERE state = 'running'").fetchall()
+        self._save()
+        rows = self._db.execute(RUNNING).fetchall()
         lost = self._apply_to(rows, lambda job: Lost(job.token or 0))
         self._save()
         self._route(operation.slots)
-        unknown = self._db.execute(
-            "SELECT task, count(*) FROM jobs WHERE state = 'pending' AND hold & 2 GROUP BY task"
-        ).fetchall()
-        return Recovered(lost, dict(unknown))
+        unknown = self._db.execute(COUNT_UNKNOWN).fetchall()
+        return Recovered([self._entries[job.id].job for job in lost], dict(unknown))
 
     def _route(self, slots: Mapping[str, Slot]) -> None:
-        """Hold back what nobody here can run, let go what somebody can again, and sort by slot."""
+        """Hold back what nobody here can run, let go what somebody can again, and sort by slot.
+
+        By the database alone: after a slip in the list of task modules this may be every job that waits.
+        """
+        # Which tenants have jobs that wait is read from there.
+        self._save_counters()
         known = json.dumps(dict(slots))
-        self._db.execute(
-            """UPDATE jobs SET hold = hold | 2, version = version + 1
-            WHERE state = 'pending' AND NOT hold & 2 AND task NOT IN (SELECT key FROM json_each(?))""",
-            (known,),
-        )
-        self._db.execute(
-            """UPDATE jobs SET hold = hold & ~2, slot = known.value, version = version + 1
-            FROM json_each(?) AS known
-            WHERE state = 'pending' AND task = known.key AND (hold & 2 OR slot <> known.value)""",
-            (known,),
-        )
+        for sql in (HOLD_BACK, LET_GO):
+            self._db.execute(sql, (known,))
+        self._db.execute(DEAL_TURNS)
+        self._turns.last.update((lane, last) for lane, _, last in ready_lanes(self._db))
+        self._reload()
 
     def _claim(self, operation: Claim) -> list[Job]:
         claimed: list[Job] = []
@@ -195,16 +234,12 @@ class Batch:
         return claimed
 
     def _claim_slot(self, worker: str, slot: Slot, free: int) -> list[Job]:
-        rows = self._db.execute(
-            f"""SELECT {SELECT_JOB}, arguments FROM jobs JOIN arguments ON arguments.job = jobs.key
-            WHERE state = 'pending' AND hold = 0 AND slot = ? ORDER BY priority DESC, turn, key LIMIT ?""",
-            (slot, free),
-        ).fetchall()
+        rows = self._db.execute(READY, (slot, free)).fetchall()
         arguments = {row[0]: row[-1] for row in rows}
         # Random, so that no token comes twice, not even after a restart.
         jobs = self._apply_to([row[:-1] for row in rows], lambda _: Claimed(secrets.randbits(62), worker))
         for job in jobs:
-            self._memory.lanes.serve(job, self._entries[job.id].turn)
+            self._turns.serve(job, self._entries[job.id].turn)
         return [job._replace(arguments=arguments[self._entries[job.id].key]) for job in jobs]
 
     # -- the working set -----------------------------------------------------
@@ -219,21 +254,19 @@ class Batch:
         return self._entries.setdefault(job.id, _Entry(row[0], turn_of(row), job, job, job))
 
     def _apply_to(self, rows: Iterable[Row], event_for: Callable[[Job], Event]) -> list[Job]:
-        """Apply an event to each job of a query's rows; those that the batch moved on already stay."""
+        """Apply an event to each job of a query's rows; the query was made after `_save`."""
         moved = []
         for row in rows:
             entry = self._adopt(row)
-            try:
-                job = transition(entry.job, event_for(entry.job), self._now)
-            except TransitionError:
-                continue
+            job = transition(entry.job, event_for(entry.job), self._now)
             self._move(entry, job)
             moved.append(job)
         return moved
 
     def _move(self, entry: _Entry, job: Job) -> None:
-        if job.ready and not entry.job.ready:
-            entry.turn = self._memory.lanes.enter(job)
+        # One that was put back has had its turn, and keeps it: it waits behind nobody.
+        if job.ready and entry.job.state is State.PENDING and not entry.job.ready:
+            entry.turn = self._turns.enter(job)
         self._deltas.move(entry.job, job)
         entry.job = job
 
@@ -244,10 +277,21 @@ class Batch:
         dirty = [entry for entry in self._entries.values() if entry.job is not entry.written]
         update_jobs(self._db, [moving_row(entry.key, entry.job, entry.turn) for entry in dirty])
         ended = [entry for entry in dirty if entry.job.done and not entry.written.done]
-        rows = [result_row(entry.key, entry.job) for entry in ended if entry.job.exception or entry.job.result]
-        insert_rows(self._db, "results", RESULT, rows)
+        rows = [result_row(entry.key, entry.job) for entry in ended if has_payload(entry.job)]
+        insert_rows(self._db, "results", RESULT, rows, "REPLACE")
         for entry in dirty:
             entry.written = entry.job
 
     def _save_counters(self) -> None:
-        add_counts(self._db, [(*key, n) for key, n in self._deltas.by_key.items() if n])
+        add_counts(self._db, [(*key, n) for key, n in self._deltas.take_unsaved().items() if n])
+
+    def _reload(self) -> None:
+        """Read again what SQL may have changed behind the working set: pending jobs."""
+        for row in select_jobs(
+            self._db, [id_ for id_, entry in self._entries.items() if entry.job.state is State.PENDING]
+        ):
+            job = job_of(row)
+            entry = self._entries[job.id]
+            entry.turn = turn_of(row)
+            if job.version != entry.job.version:
+                entry.job = entry.written = job

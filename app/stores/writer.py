@@ -13,7 +13,17 @@ from typing import Any
 
 from app.core import Future
 from app.jobs.model import Clock, Job
-from app.stores.base import Answer, Applied, Claim, Operation, Refusal, Store, StoreUnavailableError
+from app.stores.base import (
+    Answer,
+    Applied,
+    Claim,
+    Operation,
+    OperationFailedError,
+    Refusal,
+    Store,
+    StoreError,
+    StoreUnavailableError,
+)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -61,7 +71,8 @@ class Writer:
         """Have an operation carried out; from any thread.
 
         The future's result is what the operation promises, once it is durable; its
-        exception is the refusal, or StoreUnavailableError.
+        exception is the refusal, StoreUnavailableError, or OperationFailedError for one
+        that trying again would not help. It can be cancelled until its batch is begun.
         """
         future: Future[Any] = Future()
         with self._lock:
@@ -98,8 +109,10 @@ class Writer:
         while going:
             batch: list[_Item] = []
             going = self._gather(batch)
+            # From here on a future can no longer be cancelled under the writer's hands.
+            batch = [item for item in batch if item[1].set_running_or_notify_cancel()]
             if batch:
-                self._commit_shielded(batch)
+                _shielded(self._commit, batch)
 
     def _gather(self, batch: list[_Item]) -> bool:
         """Wait for an operation and take along what has gathered; False at the end."""
@@ -114,49 +127,65 @@ class Writer:
             return True
         return False
 
-    def _commit_shielded(self, batch: list[_Item]) -> None:
+    def _commit(self, batch: Sequence[_Item]) -> None:
         try:
-            self._commit(batch)
-        except BaseException:
-            # Everything depends on this thread; what a callback of somebody's raises must not end it.
-            LOGGER.exception("the writer goes on after an error")
+            claim = self._claimer.request()
+        except Exception:
+            LOGGER.exception("a worker cannot say what it has room for")
+            claim = None
+        self._carry_out(batch, claim)
 
-    def _commit(self, batch: list[_Item]) -> None:
-        claim = self._claimer.request()
+    def _carry_out(self, batch: Sequence[_Item], claim: Claim | None) -> None:
         operations = [operation for operation, _ in batch]
         try:
             applied = self._store.apply(operations if claim is None else [*operations, claim], self._clock())
         except StoreUnavailableError as exc:
             self._last_commit = None
             LOGGER.error("the store cannot be written: %s", exc)  # noqa: TRY400  (expected; a traceback says no more)
-            _refuse(batch, exc)
+            _refuse(batch, StoreUnavailableError, str(exc))
         except Exception as exc:
-            LOGGER.exception("a batch of %d operations failed", len(batch))
-            self._commit_singly(batch, exc)
+            riding = "" if claim is None else " and a claim"
+            LOGGER.exception("a batch of %d operations%s failed", len(operations), riding)
+            self._carry_out_in_parts(batch, claim, exc)
         else:
             self._last_commit = time.monotonic()
             self._announce(batch, applied, claimed=claim is not None)
 
-    def _commit_singly(self, batch: list[_Item], exc: Exception) -> None:
+    def _carry_out_in_parts(self, batch: Sequence[_Item], claim: Claim | None, exc: Exception) -> None:
         """Find the operation that the batch failed by, so that the others do not suffer for it."""
-        if len(batch) == 1:
-            _refuse(batch, StoreUnavailableError(f"an operation failed: {type(exc).__name__}"))
+        parts: list[tuple[Sequence[_Item], Claim | None]]
+        if claim is not None and batch:
+            # The claim last: what the others made ready must not wait for the next batch.
+            parts = [(batch, None), ([], claim)]
+        elif len(batch) > 1:
+            parts = [([item], None) for item in batch]
+        else:
+            _refuse(batch, OperationFailedError, f"an operation failed: {type(exc).__name__}")
             return
-        for item in batch:
-            self._commit([item])
+        for part in parts:
+            self._carry_out(*part)
 
-    def _announce(self, batch: list[_Item], applied: Applied, *, claimed: bool) -> None:
+    def _announce(self, batch: Sequence[_Item], applied: Applied, *, claimed: bool) -> None:
         outcomes = list(applied.outcomes)
         if claimed:
             # The work first: everything else can wait while it runs.
-            self._claimer.take(outcomes.pop())  # type: ignore[arg-type]
+            _shielded(self._claimer.take, outcomes.pop())
         for listener in self._listeners:
-            try:
-                listener(applied.changed)
-            except Exception:
-                LOGGER.exception("a listener failed")
+            _shielded(listener, applied.changed)
         for (_, future), outcome in zip(batch, outcomes, strict=True):
-            _resolve(future, outcome)
+            _shielded(_resolve, future, outcome)
+
+
+def _shielded(call: Callable[..., object], *args: Any) -> None:
+    """Make a call of which nothing may escape.
+
+    Everything depends on the writer's thread, and every future of a batch on its being
+    told; what a listener or a callback of somebody's raises must end neither.
+    """
+    try:
+        call(*args)
+    except BaseException:
+        LOGGER.exception("the writer goes on after an error")
 
 
 def _resolve(future: Future[Any], outcome: Answer | Refusal) -> None:
@@ -166,7 +195,7 @@ def _resolve(future: Future[Any], outcome: Answer | Refusal) -> None:
         future.set_result(outcome)
 
 
-def _refuse(batch: Sequence[_Item], exc: StoreUnavailableError) -> None:
+def _refuse(batch: Sequence[_Item], error: type[StoreError], message: str) -> None:
     for _, future in batch:
         # One each: a shared exception would gather the traceback of everybody who raises it.
-        future.set_exception(StoreUnavailableError(*exc.args))
+        _shielded(future.set_exception, error(message))
