@@ -22,7 +22,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
-from app.core import State
+from app.core import Future, State, ThreadPoolExecutor
+from app.jobs.arguments import Signature
+from app.jobs.errors import Fault, InvalidArgumentsError
 from app.jobs.lifecycle import CancelRequested
 from app.jobs.model import SECOND, Clock, Hold, Job, Outcome, new_id
 from app.jobs.registry import Registry, TaskDefinition
@@ -35,6 +37,11 @@ PROBE_AFTER = 5.0
 
 PROBE_TIMEOUT = 2.0
 """Seconds that a probe of the store may take before the service counts as not ready."""
+
+CHECKERS = 8
+"""Threads for validators that the user wrote: their own, so that one that hangs holds up nothing else."""
+
+NO_LIMITS = Limits()
 
 
 class ServiceError(Exception):
@@ -86,12 +93,12 @@ class Submission(NamedTuple):
 
     task: str
     args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] = {}  # noqa: RUF012  (never changed in place)
+    kwargs: Mapping[str, Any] = {}  # never changed in place
     queue: str | None = None
     priority: int | None = None
     delay: float = 0
     run_at: int | None = None
-    tags: Mapping[str, str] = {}  # noqa: RUF012
+    tags: Mapping[str, str] = {}
 
 
 class JobPage(NamedTuple):
@@ -107,13 +114,13 @@ class Service:
     claiming: tells whether a worker takes jobs, for readiness.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  (what it is made of)
         self,
         store: Store,
         writer: Writer,
         registry: Registry,
         clock: Clock,
-        limits: Limits = Limits(),
+        limits: Limits = NO_LIMITS,
         claiming: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
@@ -123,6 +130,8 @@ class Service:
         self._limits = limits
         self._claiming = claiming
         self._draining = False
+        self._checkers = ThreadPoolExecutor(CHECKERS, "errand-check")
+        self._checks: set[Future[None]] = set()
         self._waiters = _Waiters()
         writer.listen(self._waiters.notify)
 
@@ -143,9 +152,15 @@ class Service:
         signature = definition.signature
         if signature.runs_user_code:
             # Validators of the user's own must not hold up everybody else's requests.
-            await asyncio.to_thread(signature.check, submission.args, dict(submission.kwargs))
+            await self._check_apart(signature, submission)
         else:
             signature.check(submission.args, dict(submission.kwargs))
+
+    async def _check_apart(self, signature: Signature, submission: Submission) -> None:
+        check = self._checkers.submit(_check, signature, submission)
+        self._checks.add(check)
+        check.add_done_callback(self._checks.discard)
+        await check
 
     def _new_job(self, tenant: str, definition: TaskDefinition, submission: Submission) -> Job:
         now = self._clock()
@@ -191,7 +206,7 @@ class Service:
                     return job
                 await changed.wait(left)
 
-    async def list(
+    async def list(  # noqa: PLR0913  (one for each filter)
         self,
         tenant: str,
         *,
@@ -245,6 +260,11 @@ class Service:
         """Answer everybody who waits with the job as it is now."""
         self._waiters.release()
 
+    def close(self) -> bool:
+        """Let go of the threads that check arguments. Return whether all user code on them has ended."""
+        self._checkers.shutdown(wait=False, cancel_futures=True)
+        return not self._checks
+
     async def check_ready(self) -> None:
         """Return when the service does its work: a recent commit succeeded, and a worker claims.
 
@@ -263,6 +283,17 @@ class Service:
                 await asyncio.wait_for(_result(self._writer.submit(Probe())), PROBE_TIMEOUT)
             except TimeoutError:
                 raise StoreDownError("the store has not answered for some seconds") from None
+
+
+def _check(signature: Signature, submission: Submission) -> None:
+    try:
+        signature.check(submission.args, dict(submission.kwargs))
+    except Exception:
+        raise
+    except BaseException as exc:
+        # SystemExit, awaited on the event loop, would end the service.
+        fault = Fault(loc=[], msg=f"the check ended with {type(exc).__name__}", type="check_failed")
+        raise InvalidArgumentsError([fault]) from exc
 
 
 async def _result(future: Any) -> Any:

@@ -20,7 +20,8 @@ class CoroutineFuture(Future[Any]):
     """The future of a coroutine on another thread's loop.
 
     As with a Task, `cancel()` of a running one returns True: it is cancelled in asyncio's
-    way, and ends when the coroutine does.
+    way, and ends when the coroutine does. `result()` and `exception()` raise RuntimeError
+    where they would block the loop that the coroutine needs.
     """
 
     __slots__ = ("_loop", "_task")
@@ -30,39 +31,71 @@ class CoroutineFuture(Future[Any]):
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
 
+    def start(self, coroutine: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> None:
+        """Have the coroutine run in that context; from any thread, once."""
+        self._loop.call_soon_threadsafe(self._begin, coroutine, context)
+
     def cancel(self) -> bool:
         """Ask the coroutine to stop; False when it has finished."""
         if self.done():
             return self.cancelled()
         self._cancel_requested = True
         try:
-            self._loop.call_soon_threadsafe(self._cancel_task)
+            self._loop.call_soon_threadsafe(self._cancel_on_loop)
         except RuntimeError:
-            LOGGER.debug("the loop is closed; its coroutines have ended")
+            # The loop is closed, so it is too late to tell the coroutine, and to start it.
+            return super().cancel()
         return True
 
-    def start(self, coroutine: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> None:
-        """Begin; on the loop's thread."""
+    def _begin(self, coroutine: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> None:
         self._task = self._loop.create_task(self._drive(coroutine), context=context)
 
-    def _cancel_task(self) -> None:
-        # `start` was scheduled before any `cancel` could be, so the task is there.
-        if self._task is not None:
+    def _cancel_on_loop(self) -> None:
+        if self._task is not None and self.running():
             self._task.cancel()
+        else:
+            # asyncio never enters a coroutine that is cancelled before its first step, so
+            # nothing in `_drive` would complete this future.
+            super().cancel()
 
     async def _drive(self, coroutine: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        # Nothing may escape: SystemExit would end the loop, and every other job's coroutine with it.
-        self.set_running_or_notify_cancel()
+        # Nothing may escape: SystemExit would go through the loop's `run_forever`.
+        try:
+            if self.set_running_or_notify_cancel():
+                await self._run(coroutine)
+        except BaseException:
+            LOGGER.exception("a callback of a job's coroutine raised")
+
+    async def _run(self, coroutine: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         try:
             result = await coroutine()
         except asyncio.CancelledError as exc:
-            cancelled = FutureCancelledError(*exc.args)
-            cancelled.__cause__ = exc
-            fail(self, cancelled)
-        except BaseException as exc:  # noqa: BLE001
+            fail(self, _as_ours(exc))
+        except BaseException as exc:  # noqa: BLE001  (SystemExit too is the coroutine's outcome)
             fail(self, exc)
         else:
             self.set_result(result)
+        finally:
+            # The traceback holds this frame: without this they would keep each other alive.
+            del self, coroutine
+
+    def _await_done(self, timeout: float | None) -> None:
+        if not self.done() and (timeout is None or timeout > 0) and self._is_on_loop():
+            msg = "this would block the event loop that runs the coroutine; await the future instead"
+            raise RuntimeError(msg)
+        super()._await_done(timeout)
+
+    def _is_on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+
+def _as_ours(exc: asyncio.CancelledError) -> FutureCancelledError:
+    cancelled = FutureCancelledError(*exc.args)
+    cancelled.__cause__ = exc
+    return cancelled
 
 
 class Coroutines:
@@ -72,42 +105,59 @@ class Coroutines:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._closing = False
 
-    def submit(self, coroutine: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> CoroutineFuture:
-        """Run a coroutine in that context, and return its future; from any thread."""
-        loop = self._running_loop()
-        future = CoroutineFuture(loop)
-        loop.call_soon_threadsafe(future.start, coroutine, context)
-        return future
+    def future(self) -> CoroutineFuture:
+        """Return the future of a coroutine that is yet to be started; from any thread.
+
+        Raises RuntimeError after `close`, and when no thread can be had.
+        """
+        return CoroutineFuture(self._running_loop())
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self._closing:
+                msg = "cannot run new coroutines after shutdown"
+                raise RuntimeError(msg)
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._run, args=(self._loop,), name="errand-loop", daemon=True)
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=self._run, args=(loop,), name="errand-loop", daemon=True)
+                thread.start()
+                # Kept only now: when no thread could be had, the next coroutine tries again.
+                self._loop, self._thread = loop, thread
             return self._loop
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
-            self._cancel_all(loop)
+            while not self._closing:
+                self._run_shielded(loop)
+            self._end_all(loop)
         finally:
             loop.close()
 
-    def _cancel_all(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _run_shielded(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run until somebody stops the loop: the code of a job can, and can raise SystemExit in it."""
+        try:
+            loop.run_forever()
+        except BaseException:
+            LOGGER.exception("the loop of the jobs' coroutines goes on after an error")
+
+    def _end_all(self, loop: asyncio.AbstractEventLoop) -> None:
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
         if tasks:
             loop.run_until_complete(asyncio.wait(tasks, timeout=CLOSE_TIMEOUT))
         loop.run_until_complete(loop.shutdown_asyncgens())
+        # The threads of `asyncio.to_thread`: the interpreter would wait for them at its exit.
+        loop.run_until_complete(loop.shutdown_default_executor())
 
     def close(self) -> None:
-        """Cancel what still runs and end the thread, unless a coroutine blocks it."""
+        """Cancel what still runs, and return when the thread has ended: never, if a coroutine blocks it."""
         with self._lock:
+            self._closing = True
             loop, thread = self._loop, self._thread
         if loop is not None and thread is not None and thread.is_alive():
             loop.call_soon_threadsafe(loop.stop)
-            thread.join(2 * CLOSE_TIMEOUT)
+            thread.join()

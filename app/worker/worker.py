@@ -11,16 +11,28 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
-from app.core import Future
+from app.core import Future, FutureTimeoutError
 from app.jobs.lifecycle import Event, Failed, Released
-from app.jobs.model import SECOND, Clock, Hold, Job, Slot
+from app.jobs.model import SECOND, Clock, Failure, Hold, Job, Slot
 from app.jobs.outcome import failure_of
 from app.jobs.registry import Registry
-from app.stores.base import Change, Claim, Promote, Promoted, Recover, Recovered, StoreUnavailableError
+from app.stores.base import (
+    Change,
+    Claim,
+    OperationFailedError,
+    Probe,
+    Promote,
+    Promoted,
+    Recover,
+    Recovered,
+    StoreUnavailableError,
+)
 from app.stores.writer import Claimer, Writer
-from app.worker.execution import Execution, Pools
+from app.worker.execution import Execution
+from app.worker.pools import Pools
 
 LOGGER = logging.getLogger(__name__)
 
@@ -28,10 +40,15 @@ PROGRESS_INTERVAL = 0.25
 """Seconds between two reports of a job's progress."""
 
 RETRY_INTERVAL = 0.5
-"""Seconds after which a settlement that the store could not take is tried again."""
+"""Seconds after which what the store could not take, a settlement for instance, is tried again."""
+
+FLUSH_TIMEOUT = 2.0
+"""Seconds that the writer gets at the end to carry out what it was given."""
 
 CLOCK_CHECK = 1.0
 """Seconds after which the wall clock is looked at again while jobs are due later: it may be set."""
+
+UNSTORABLE = Failure("ResultError", "the store cannot keep what the job has returned, raised or reported", "")
 
 
 class Worker(Claimer):
@@ -41,7 +58,12 @@ class Worker(Claimer):
     """
 
     def __init__(
-        self, writer: Writer, registry: Registry, clock: Clock, slots: Mapping[Slot, int], max_result_bytes: int
+        self,
+        writer: Writer,
+        registry: Registry,
+        clock: Clock,
+        slots: Mapping[Slot, int],
+        max_result_bytes: int,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.max_result_bytes = max_result_bytes
@@ -54,10 +76,14 @@ class Worker(Claimer):
         self._executions: dict[str, Execution] = {}
         self._claiming = False
         self._reporting: list[Execution] = []
+        self._settling = 0
+        """Settlements that are not stored yet; those in `_unsettled` among them."""
         self._unsettled: list[Change] = []
         self._report_at: float | None = None
         self._retry_at: float | None = None
         self._next_due: int | None = None
+        self._unpromoted = False
+        self._hurried = False
         self._abandoned = False
         self._closed = False
         self._ticker = threading.Thread(target=self._tick, name="errand-ticker", daemon=True)
@@ -84,18 +110,34 @@ class Worker(Claimer):
     # -- the writer's side ---------------------------------------------------
 
     def request(self) -> Claim | None:
-        """Return a claim for the free slots. Until it is answered slots only become free: nobody else fills them."""
+        """Return a claim for the free slots.
+
+        Until it is answered slots only become free: nobody else fills them.
+        """
         with self._lock:
             free = {slot: n for slot, n in self._free.items() if n > 0}
             return Claim(self.name, free) if self._claiming and free else None
 
     def take(self, jobs: Sequence[Job]) -> None:
-        """Run claimed jobs."""
+        """Run claimed jobs. Nothing is raised: the writer has answers to give after this."""
         for job in jobs:
-            execution = Execution(job, self._registry.get(job.task), self)
-            with self._lock:
+            try:
+                self._run(Execution(job, self._registry.get(job.task), self))
+            except Exception as exc:
+                LOGGER.exception("job %s cannot be run", job.id)
+                self._settle(Change(job.id, (Failed(job.token or 0, failure_of(exc)),)))
+
+    def _run(self, execution: Execution) -> None:
+        job = execution.job
+        with self._lock:
+            stopping = not self._claiming
+            if not stopping:
                 self._free[job.slot] -= 1
                 self._executions[job.id] = execution
+        if stopping:
+            # The claim was under way when claiming was stopped, and a drain may be over by now.
+            self._settle(Change(job.id, (Released(execution.token),)))
+        else:
             self._start(execution)
 
     def _start(self, execution: Execution) -> None:
@@ -104,7 +146,7 @@ class Worker(Claimer):
         except Exception as exc:
             # No thread can be had: the job says so, rather than being left running with nobody at it.
             LOGGER.exception("job %s cannot be started", execution.job.id)
-            self.ended(execution, Failed(execution.token, failure_of(exc)))
+            execution.abort(exc)
 
     def _changed(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -116,35 +158,56 @@ class Worker(Claimer):
     def _ask_to_stop(self, job_id: str) -> None:
         with self._lock:
             execution = self._executions.get(job_id)
-        if execution is not None:
+        if execution is None:
+            return
+        try:
             execution.ask_to_stop()
+        except RuntimeError:
+            # No thread can be had. Its checkpoints know; the other jobs must be told all the same.
+            LOGGER.exception("job %s cannot be interrupted", job_id)
 
     # -- the executions' side ------------------------------------------------
 
     def ended(self, execution: Execution, event: Event) -> None:
         """Free the slot and settle the job; the claim for the slot rides in the same batch."""
+        job = execution.job
         with self._lock:
-            if self._executions.pop(execution.job.id, None) is None:
-                # Put back already, at the end of a drain.
-                return
-            self._free[execution.job.slot] += 1
-            self._lock.notify_all()
-        progress = execution.take_progress()
-        self._settle(Change(execution.job.id, (event,) if progress is None else (progress, event)))
+            # If it was put back meanwhile, the store refuses the settlement: the token is stale.
+            if self._executions.get(job.id) is execution:
+                del self._executions[job.id]
+            self._free[job.slot] += 1
+            # In the same step: a drain must not take the worker for idle in between.
+            self._settling += 1
+        progress = execution.last_progress()
+        self._hand_over(Change(job.id, (event,) if progress is None else (progress, event)))
 
     def _settle(self, change: Change) -> None:
+        with self._lock:
+            self._settling += 1
+        self._hand_over(change)
+
+    def _hand_over(self, change: Change) -> None:
         self._writer.submit(change).add_done_callback(partial(self._settled, change))
 
     def _settled(self, change: Change, future: Future[Job]) -> None:
         exception = future.exception()
-        if isinstance(exception, StoreUnavailableError):
-            # The result exists nowhere else: keep it until the store can be written again.
-            with self._lock:
-                self._unsettled.append(change)
-                self._retry_at = self._retry_at or time.monotonic() + RETRY_INTERVAL
-                self._lock.notify_all()
-        elif exception is not None:
+        if exception is not None:
             LOGGER.warning("job %s is not settled: %s", change.id, exception)
+        if isinstance(exception, OperationFailedError) and not _is_plain(change):
+            self._hand_over(_plain(change))
+            return
+        with self._lock:
+            if isinstance(exception, StoreUnavailableError):
+                # The result exists nowhere else: keep it until the store can be written again.
+                self._unsettled.append(change)
+                self._retry_soon()
+            else:
+                self._settling -= 1
+            self._lock.notify_all()
+
+    def _retry_soon(self) -> None:
+        self._retry_at = self._retry_at or time.monotonic() + RETRY_INTERVAL
+        self._lock.notify_all()
 
     def progressed(self, execution: Execution) -> None:
         """Have the execution's progress reported with the next tick."""
@@ -161,13 +224,14 @@ class Worker(Claimer):
                 reporting, self._reporting = self._reporting, []
                 unsettled, self._unsettled = self._unsettled, []
                 due = self._next_due is not None and self._next_due <= self._clock()
+                due, self._unpromoted = due or self._unpromoted, False
                 self._report_at = self._retry_at = None
             if due:
                 self._promote()
             for execution in reporting:
                 self._report(execution)
             for change in unsettled:
-                self._settle(change)
+                self._hand_over(change)
 
     def _rest(self) -> bool:
         """Sleep until there is something to do; False at the end."""
@@ -206,10 +270,11 @@ class Worker(Claimer):
 
     def _promoted(self, future: Future[Promoted]) -> None:
         if future.exception() is not None:
-            self._expect(self._clock() + round(RETRY_INTERVAL * SECOND))
-            return
-        next_due = future.result().next_due
-        if next_due is not None:
+            with self._lock:
+                # Not by the wall clock, which may be set back.
+                self._unpromoted = True
+                self._retry_soon()
+        elif (next_due := future.result().next_due) is not None:
             self._expect(next_due)
 
     # -- ending --------------------------------------------------------------
@@ -223,29 +288,63 @@ class Worker(Claimer):
         """Let what runs end within `seconds`, and put back the rest. Blocks."""
         self.stop_claiming()
         with self._lock:
-            self._lock.wait_for(lambda: not self._executions, seconds)
+            self._lock.wait_for(self._is_idle, seconds)
         self._put_back()
+        with self._lock:
+            # Whoever still waits for one of these jobs shall read that it was put back.
+            self._lock.wait_for(lambda: not self._settling, FLUSH_TIMEOUT)
+
+    def _is_idle(self) -> bool:
+        return self._hurried or not (self._executions or self._settling)
 
     def hurry(self) -> None:
         """End a drain now: put back what still runs."""
+        with self._lock:
+            self._hurried = True
         self._put_back()
 
     def _put_back(self) -> None:
         with self._lock:
             left, self._executions = list(self._executions.values()), {}
+            # In the same step: a drain must not take the worker for idle in between.
+            self._settling += len(left)
             self._abandoned = self._abandoned or bool(left)
             self._lock.notify_all()
         for execution in left:
             LOGGER.warning("job %s still runs and is put back", execution.job.id)
-            self._settle(Change(execution.job.id, (Released(execution.token),)))
+            self._hand_over(Change(execution.job.id, (Released(execution.token),)))
 
     def close(self) -> bool:
-        """End the threads. Return whether all user code has ended; if not, only the process's end will end it."""
+        """Put back what runs, and end the threads. Return whether all user code has ended.
+
+        If not, only the process's end will end it.
+        """
         self.stop_claiming()
+        self._flush()
+        # Before the pools are closed: code that is stopped by that has not failed.
+        self._put_back()
         with self._lock:
             self._closed = True
             self._lock.notify_all()
         if self._ticker.is_alive():
             self._ticker.join()
-        self.pools.close()
-        return not self._abandoned
+        for change in self._unsettled:
+            # The last attempt. If it fails, the next process finds the job running, and lost.
+            self._writer.submit(change)
+        return self.pools.close() and not self._abandoned
+
+    def _flush(self) -> None:
+        """Wait for the answer to a claim that may be under way."""
+        with suppress(FutureTimeoutError):
+            self._writer.submit(Probe()).exception(FLUSH_TIMEOUT)
+
+
+def _plain(change: Change) -> Change:
+    """Return a settlement that any store takes, in place of one that can never be stored."""
+    return Change(change.id, (Failed(change.events[-1].token, UNSTORABLE),))  # type: ignore[union-attr]
+
+
+def _is_plain(change: Change) -> bool:
+    """Tell whether a settlement bears nothing that a store could refuse to keep."""
+    event = change.events[-1]
+    return isinstance(event, Released) or (isinstance(event, Failed) and event.failure is UNSTORABLE)

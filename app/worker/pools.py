@@ -1,0 +1,63 @@
+"""The threads that user code runs on."""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from app.core import Executor, ThreadedExecutor, ThreadPoolExecutor
+from app.worker.coroutines import Coroutines
+
+LOGGER = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that threads get to end when the pools are closed."""
+
+
+class Pools:
+    """Where user code runs: never on the API's event loop, never on the writer's thread.
+
+    jobs: plain functions, one slot each. steps: the steps of generators. calls: plain
+    functions that jobs `submit`. parts: the steps of generators that jobs `submit`.
+    coroutines: of both. Apart from each other, so that nothing waits for a thread that
+    waits for it: a job or a step may wait for calls, parts and coroutines, and those
+    wait for none of these threads, because what a call or a part submits runs inline.
+
+    stops: tells code to stop; futures that are cancelled call back, and the callbacks
+    may be the user's. A thread each: one that never returns must hold up no other.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.jobs = ThreadPoolExecutor(threads, "errand-job")
+        self.steps = ThreadPoolExecutor(threads, "errand-step")
+        self.calls = ThreadPoolExecutor(threads, "errand-call")
+        self.parts = ThreadPoolExecutor(threads, "errand-part")
+        self.stops = ThreadedExecutor("errand-stop")
+        self.coroutines = Coroutines()
+
+    def close(self) -> bool:
+        """End the threads; what has not begun is cancelled. Return whether they have ended in time.
+
+        If not, they run user code that only the end of the process will end.
+        """
+        # On a thread of its own, because what is cancelled calls back, and generators
+        # that are closed run their `finally`: that is user code, and may not return.
+        closer = threading.Thread(target=self._close, name="errand-close", daemon=True)
+        closer.start()
+        closer.join(CLOSE_TIMEOUT)
+        return not closer.is_alive()
+
+    def _close(self) -> None:
+        executors: list[Executor] = [self.jobs, self.steps, self.calls, self.parts, self.stops]
+        for executor in executors:
+            _shielded(partial(executor.shutdown, wait=False, cancel_futures=True))
+        _shielded(self.coroutines.close)
+        for executor in executors:
+            executor.shutdown()
+
+
+def _shielded(close: Callable[[], None]) -> None:
+    try:
+        close()
+    except BaseException:
+        LOGGER.exception("a callback raised while the pools were closed")
