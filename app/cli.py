@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
-    if value is None or value == {} or value == ():
+    if value is None or isinstance(value, bool) or value == ():
         return ""
     return f"Default: {','.join(value) if isinstance(value, (list, tuple)) else value}."
 
@@ -83,7 +83,8 @@ def _put_current_folder_first() -> None:
     for rival in (here / "app", here / "app.py"):
         if rival.exists() and rival != own and not (rival.is_dir() and rival.samefile(own)):
             print(
-                f"errand: {rival} has the name of Errand's own package: what your tasks import from `app` is Errand's",
+                f"errand: {rival} has the name of Errand's own package; "
+                "what your tasks import from `app` is Errand's",
                 file=sys.stderr,
             )
     if str(here) not in sys.path[:1]:

@@ -21,8 +21,8 @@ import uvloop
 
 from app.api.app import create_app
 from app.config import Settings
-from app.jobs.model import Slot, wall_clock
 from app.jobs.errors import InvalidArgumentsError
+from app.jobs.model import Slot, wall_clock
 from app.jobs.registry import Registry, TaskDefinition
 from app.service import Service
 from app.stores.base import Limits, Recovered, Store
@@ -52,7 +52,7 @@ def serve(settings: Settings, registry: Registry) -> int:
     with closing(listening), closing(SqliteStore(settings.database_path)) as store:
         ended = _run(settings, registry, store, listening)
     if not ended:
-        # A thread that cannot be ended still runs user code; its job was put back. Do not wait for it.
+        # A thread that nobody can end still runs user code; its job was put back.
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)
@@ -68,7 +68,8 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
     service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
     try:
         recovered = worker.start()
-        server = _Server(settings, service, worker, _announcement(settings, registry, recovered, listening))
+        announcement = _announcement(settings, registry, recovered, listening)
+        server = _Server(settings, service, worker, announcement)
         uvloop.run(server.serve(sockets=[listening]))
     finally:
         ended = worker.close()
@@ -81,13 +82,16 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as exc:
-        raise StartError(f"cannot listen on {host} port {port}: {exc.strerror}; name another --port or --host") from exc
+        reason = f"cannot listen on {host} port {port}: {exc.strerror}; name another --port or --host"
+        raise StartError(reason) from exc
 
 
 class _Server(uvicorn.Server):
     """uvicorn without its signal handling, and with a drain before its end."""
 
-    def __init__(self, settings: Settings, service: Service, worker: Worker, announcement: Sequence[str]) -> None:
+    def __init__(
+        self, settings: Settings, service: Service, worker: Worker, announcement: Sequence[str]
+    ) -> None:
         config = uvicorn.Config(
             create_app(service, settings),
             http="httptools",
@@ -123,7 +127,7 @@ class _Server(uvicorn.Server):
 
     def _asked_to_end(self) -> None:
         if self._drain is None:
-            LOGGER.info("stopping: running jobs get %g s; a second signal cuts that short", self._drain_seconds)
+            LOGGER.info("stopping: running jobs get %g s, or until a second signal", self._drain_seconds)
             self._service.drain()
             self._drain = asyncio.get_running_loop().create_task(self._drain_and_exit())
         else:
@@ -147,8 +151,9 @@ def _announcement(
     lines.append(f"Database: {settings.database}")
     lines.append(f"Tasks: {', '.join(sorted(task.name for task in registry)) or 'none'}")
     if recovered.lost:
-        lines.append(f"Recovered: {len(recovered.lost)} jobs ran when the last process ended; they run again")
-    lines += [f"Waiting: {n} jobs of task {name!r}, which is not known here" for name, n in recovered.unknown.items()]
+        lines.append(f"Recovered: {len(recovered.lost)} jobs ran when the last process was lost")
+    for name, count in recovered.unknown.items():
+        lines.append(f"Waiting: {count} jobs of task {name!r}, which is not known here")
     lines.append(f"Try: {_example(settings, registry, f'http://{shown}:{port}')}")
     return lines
 
@@ -159,11 +164,18 @@ def _example(settings: Settings, registry: Registry, base: str) -> str:
     submission = next((sample for task in registry if (sample := _sample(task)) is not None), None)
     if submission is None:
         return f"curl {key}{base}/tasks"
-    body = json.dumps(submission)
-    return f"curl {key}-H 'Content-Type: application/json' -H 'Prefer: wait=10' -d {shlex.quote(body)} {base}/jobs"
+    headers = f"{key}-H 'Content-Type: application/json' -H 'Prefer: wait=10'"
+    return f"curl {headers} -d {shlex.quote(json.dumps(submission))} {base}/jobs"
 
 
-SAMPLES = {"string": "to be or not to be", "integer": 7, "number": 1.5, "boolean": True, "array": [], "object": {}}
+SAMPLES: dict[str, Any] = {
+    "string": "to be or not to be",
+    "integer": 7,
+    "number": 1.5,
+    "boolean": True,
+    "array": [],
+    "object": {},
+}
 """A value for each type of JSON Schema."""
 
 
@@ -171,7 +183,8 @@ def _sample(task: TaskDefinition) -> dict[str, Any] | None:
     """Return a submission that the task accepts; None when its parameters are not simple."""
     schema = task.signature.parameters_schema()
     parameters = schema.get("properties", {})
-    kwargs = {name: SAMPLES.get(parameters[name].get("type", "string")) for name in schema.get("required", ())}
+    required = schema.get("required", ())
+    kwargs = {name: SAMPLES.get(parameters[name].get("type", "string")) for name in required}
     try:
         task.signature.check((), kwargs)
     except InvalidArgumentsError:

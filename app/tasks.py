@@ -9,7 +9,6 @@ import time
 from collections.abc import Generator
 from typing import Any
 
-from annotated_types import Ge, Le
 from app import Future, checkpoint, progress, submit, task
 
 SLICE = 0.05
@@ -27,7 +26,10 @@ def count_words(text: str) -> int:
 
 @task
 def csv_statistics(text: str, delimiter: str = ",") -> dict[str, dict[str, float]]:
-    """Describe each numeric column of a CSV with a header line: count, mean, standard deviation, least, greatest."""
+    """Describe each numeric column of a CSV with a header line.
+
+    Each gets its count, mean, standard deviation, least and greatest value.
+    """
     rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
     columns = rows[0] if rows else {}
     described = {name: _describe([row[name] for row in rows]) for name in columns if name is not None}
@@ -65,7 +67,9 @@ def primes(n: int) -> list[int]:
         checkpoint()
         progress(candidate, root)
         if sieve[candidate]:
-            sieve[candidate * candidate :: candidate] = bytes(len(range(candidate * candidate, n + 1, candidate)))
+            sieve[candidate * candidate :: candidate] = bytes(
+                len(range(candidate * candidate, n + 1, candidate))
+            )
     return [number for number, is_prime in enumerate(sieve) if is_prime]
 
 
@@ -96,14 +100,17 @@ def fail(message: str = "as you asked") -> None:
 
 @task
 def count_words_of_all(texts: list[str]) -> Generator[list[Future[int]], list[int], dict[str, int]]:
-    """Count the words of many texts side by side, then combine: a generator, which holds no thread while it waits."""
+    """Count the words of many texts side by side, then combine.
+
+    A generator: it holds no thread while it waits.
+    """
     counts = yield [submit(count_words, text) for text in texts]
     return {"texts": len(counts), "words": sum(counts), "longest": max(counts, default=0)}
 
 
 @task
 def word_frequencies(text: str, parts: int = 4) -> Generator[Any, Any, dict[str, int]]:
-    """Count how often each word occurs: split the text, count the parts side by side, merge the counts."""
+    """Count how often each word occurs: split the text, count the parts side by side, merge."""
     words = text.casefold().split()
     size = max(1, math.ceil(len(words) / max(parts, 1)))
     pieces = [words[start : start + size] for start in range(0, len(words), size)]

@@ -1,6 +1,5 @@
 """A real service in a process of its own, as a user starts it."""
 
-import json
 import os
 import signal
 import subprocess
@@ -109,5 +108,3 @@ def service(folder: Path, **settings: str) -> Iterator[Running]:
         yield running
     finally:
         running.end()
-
-

@@ -34,9 +34,13 @@ def test_it_says_where_it_listens_what_it_knows_and_how_to_try_it(tmp_path):
 
 def test_flags_and_variables_mean_the_same(tmp_path):
     (tmp_path / "mine.py").write_text("from app import task\n@task\ndef mine(): return 1\n")
-    with service(tmp_path, ERRAND_DATABASE="sqlite:///other.db", ERRAND_TASKS="mine,app.tasks") as running:
+    settings = {"ERRAND_DATABASE": "sqlite:///other.db", "ERRAND_TASKS": "mine,app.tasks"}
+    with service(tmp_path, **settings) as running:
         assert "Database: sqlite:///other.db" in running.announcement
-        assert {task["name"] for task in running.client.get("/tasks").json()["tasks"]} > {"mine", "count_words"}
+        assert {task["name"] for task in running.client.get("/tasks").json()["tasks"]} > {
+            "mine",
+            "count_words",
+        }
         refused = start(tmp_path, "--database", "sqlite:///other.db")
     assert refused.returncode == 2
     assert "is in use by process" in refused.stderr
@@ -127,6 +131,7 @@ def test_the_command_without_a_subcommand_shows_its_help(tmp_path):
 
 
 def test_importing_the_command_line_is_light():
-    script = "import sys, app.cli; sys.exit(bool({'fastapi', 'pydantic', 'uvicorn', 'asyncio'} & set(sys.modules)))"
+    heavy = {"fastapi", "pydantic", "uvicorn", "asyncio"}
+    script = f"import sys, app.cli; sys.exit(bool({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], env=environment(), timeout=TIMEOUT, check=False)
     assert done.returncode == 0

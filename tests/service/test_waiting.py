@@ -142,6 +142,40 @@ def test_a_waiter_for_one_job_is_not_answered_by_another(serve):
     assert serve(test, gates.task, double) == (False, '"done"')
 
 
+def test_a_waiter_looks_again_only_when_its_job_has_changed(serve):
+    speak, end, looks = Future(), Future(), []
+
+    def speaks():
+        yield speak
+        progress(1)
+        return (yield end)
+
+    async def test(service):
+        get = service.house.store.get
+
+        async def counted(tenant, job_id):
+            looks.append(job_id)
+            return await get(tenant, job_id)
+
+        service.house.store.get = counted
+        job = await submit(service, task="speaks")
+        waiting = asyncio.ensure_future(service.wait("t", job.id, HOUR))
+        while job.state is State.PENDING:
+            job = await service.wait("t", job.id, HOUR, job.version)
+        speak.set_result(None)
+        await service.wait("t", job.id, HOUR, job.version)
+        before = looks.count(job.id)
+        for n in range(50):
+            await service.wait("t", (await submit(service, n)).id, HOUR)
+        end.set_result("done")
+        return looks.count(job.id) - before, (await waiting).result
+
+    looked, result = serve(test, speaks, double)
+    # For the progress, if that was not before, and when it was done.
+    assert looked <= 2
+    assert result == '"done"'
+
+
 def test_no_wake_up_is_lost_however_the_wait_and_the_end_race(serve):
     async def test(service):
         for n in range(150):

@@ -175,6 +175,7 @@ def test_code_that_ends_when_its_job_runs_again_ends_neither_that_run_nor_its_sl
         assert house.worker._lock.wait_for(lambda: house.worker._free["thread"] == 1, PATIENCE)
     house.flush()
     assert house.read(job).state is State.RUNNING
+    assert list(house.worker._executions) == [job.id]
     gates[1].set()
     assert house.wait_for(job).result == "1"
     house.flush()
