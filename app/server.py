@@ -72,7 +72,8 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
         server = _Server(settings, service, worker, announcement)
         uvloop.run(server.serve(sockets=[listening]))
     finally:
-        ended = worker.close()
+        # Each is closed, whatever the others say.
+        ended = all([worker.close(), service.close()])
         writer.close()
     return ended
 
