@@ -1,4 +1,4 @@
-"""The command `errand`; the composition root.
+"""The command `errand`.
 
 Its top imports are light: whatever starts a process anew imports this module again.
 """
@@ -40,20 +40,17 @@ def _parser() -> argparse.ArgumentParser:
         if field.annotation is bool:
             serve.add_argument(flag, action="store_true", default=None, help=field.description)
         else:
-            serve.add_argument(flag, metavar="VALUE", help=_escaped(f"{field.description} {_default(field)}"))
+            # argparse expands % in help texts.
+            text = f"{field.description}{_default(field)}".replace("%", "%%")
+            serve.add_argument(flag, metavar="VALUE", help=text)
     return parser
 
 
 def _default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
-    if value is None or isinstance(value, bool) or value == ():
+    if value is None or value == ():
         return ""
-    return f"Default: {','.join(value) if isinstance(value, (list, tuple)) else value}."
-
-
-def _escaped(text: str) -> str:
-    # argparse expands % in help texts.
-    return text.strip().replace("%", "%%")
+    return f" (default: {','.join(value) if isinstance(value, tuple) else value})"
 
 
 def _serve(options: dict[str, Any]) -> int:

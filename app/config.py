@@ -135,10 +135,10 @@ class Settings(BaseSettings):
     threads: int = Field(
         default_factory=default_threads,
         ge=1,
-        description="plain functions that run at once; the default is the number of CPUs + 4, at most 32",
+        description="plain functions that run at the same time; unless set, CPUs + 4, at most 32",
     )
     coroutines: int = Field(
-        1000, ge=1, description="coroutines, and generators, that run or are suspended at once"
+        1000, ge=1, description="coroutines, and generators, that run or are suspended at the same time"
     )
     drain_seconds: float = Field(
         30.0,
@@ -230,4 +230,5 @@ def load_settings(**given: Any) -> Settings:
 def _faults(exc: ValidationError) -> Iterator[str]:
     for detail in exc.errors(include_url=False, include_context=False, include_input=False):
         names = [str(part) for part in detail["loc"]]
-        yield f"{PREFIX}{names[0].upper()}: {detail['msg']}" if names else detail["msg"]
+        message = detail["msg"].removeprefix("Value error, ")
+        yield f"{PREFIX}{names[0].upper()}: {message}" if names else message

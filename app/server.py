@@ -5,15 +5,14 @@ requests, so nobody could watch a drain, and a long poll would hold it up.
 """
 
 import asyncio
-import json
 import logging
 import os
-import shlex
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import uvicorn
@@ -21,9 +20,8 @@ import uvloop
 
 from app.api.app import create_app
 from app.config import Settings
-from app.jobs.errors import InvalidArgumentsError
-from app.jobs.model import Slot, wall_clock
-from app.jobs.registry import Registry, TaskDefinition
+from app.jobs.model import Job, Outcome, Slot, wall_clock
+from app.jobs.registry import Registry
 from app.service import Service
 from app.stores.base import Limits, Recovered, Store
 from app.stores.sqlite import SqliteStore
@@ -34,6 +32,9 @@ LOGGER = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5
 """Seconds that open connections get to take their answers, once all are given."""
+
+FATES = {None: "to run again", Outcome.CANCELLED: "cancelled, as asked", Outcome.FAILED: "failed for good"}
+"""What becomes of a job whose worker was lost, by its outcome."""
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
@@ -61,21 +62,21 @@ def serve(settings: Settings, registry: Registry) -> int:
 
 def _run(settings: Settings, registry: Registry, store: Store, listening: socket.socket) -> bool:
     """Run until the end; return whether all user code has ended."""
-    writer = Writer(store, wall_clock)
     slots = {Slot.THREAD: settings.threads, Slot.COROUTINE: settings.coroutines}
-    worker = Worker(writer, registry, wall_clock, slots, settings.max_result_bytes)
     limits = Limits(settings.max_pending, settings.tenant_quota)
-    service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
-    try:
+    ended: list[bool] = []
+    # Closed in the reverse order, each whatever becomes of the others; the writer last, with what is left.
+    with ExitStack() as parts:
+        writer = parts.enter_context(closing(Writer(store, wall_clock)))
+        worker = Worker(writer, registry, wall_clock, slots, settings.max_result_bytes)
+        parts.callback(lambda: ended.append(worker.close()))
+        service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
+        parts.callback(lambda: ended.append(service.close()))
         recovered = worker.start()
         announcement = _announcement(settings, registry, recovered, listening)
         server = _Server(settings, service, worker, announcement)
         uvloop.run(server.serve(sockets=[listening]))
-    finally:
-        # Each is closed, whatever the others say.
-        ended = all([worker.close(), service.close()])
-        writer.close()
-    return ended
+    return all(ended)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -152,42 +153,29 @@ def _announcement(
     lines.append(f"Database: {settings.database}")
     lines.append(f"Tasks: {', '.join(sorted(task.name for task in registry)) or 'none'}")
     if recovered.lost:
-        lines.append(f"Recovered: {len(recovered.lost)} jobs ran when the last process was lost")
+        lines.append(f"Recovered: {_fates(recovered.lost)}")
     for name, count in recovered.unknown.items():
-        lines.append(f"Waiting: {count} jobs of task {name!r}, which is not known here")
+        lines.append(f"Waiting: {_jobs(count)} of task {name!r}, which is not known here")
     lines.append(f"Try: {_example(settings, registry, f'http://{shown}:{port}')}")
     return lines
 
 
+def _fates(lost: Sequence[Job]) -> str:
+    """Tell what becomes of the jobs that ran when the last process was lost."""
+    counts = Counter(FATES[job.outcome] for job in lost)
+    told = ", ".join(f"{count} {fate}" for fate, count in counts.items())
+    return f"{_jobs(len(lost))} of a process that was lost: {told}"
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
+
+
 def _example(settings: Settings, registry: Registry, base: str) -> str:
-    """Return a curl line that works with the tasks there are."""
+    """Return a curl line that works, and does no harm: what a user's own task does nobody here can know."""
     key = "-H 'Authorization: Bearer YOUR_KEY' " if settings.keys else ""
-    submission = next((sample for task in registry if (sample := _sample(task)) is not None), None)
-    if submission is None:
+    if "count_words" not in registry:
         return f"curl {key}{base}/tasks"
     headers = f"{key}-H 'Content-Type: application/json' -H 'Prefer: wait=10'"
-    return f"curl {headers} -d {shlex.quote(json.dumps(submission))} {base}/jobs"
-
-
-SAMPLES: dict[str, Any] = {
-    "string": "to be or not to be",
-    "integer": 7,
-    "number": 1.5,
-    "boolean": True,
-    "array": [],
-    "object": {},
-}
-"""A value for each type of JSON Schema."""
-
-
-def _sample(task: TaskDefinition) -> dict[str, Any] | None:
-    """Return a submission that the task accepts; None when its parameters are not simple."""
-    schema = task.signature.parameters_schema()
-    parameters = schema.get("properties", {})
-    required = schema.get("required", ())
-    kwargs = {name: SAMPLES.get(parameters[name].get("type", "string")) for name in required}
-    try:
-        task.signature.check((), kwargs)
-    except InvalidArgumentsError:
-        return None
-    return {"task": task.name, "kwargs": kwargs} if kwargs else {"task": task.name}
+    body = '{"task": "count_words", "args": ["to be or not to be"]}'
+    return f"curl {headers} -d '{body}' {base}/jobs"

@@ -258,8 +258,13 @@ def faults_of(exc: ValidationError, *root: str) -> list[Fault]:
     """Return pydantic's errors as faults. root: what their places begin with."""
     details = exc.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]
     return [
-        Fault(loc=[*root, *detail["loc"]], msg=_message(detail), type=detail["type"]) for detail in details
+        Fault(loc=[*root, *_place(detail)], msg=_message(detail), type=detail["type"]) for detail in details
     ]
+
+
+def _place(detail: ErrorDetails) -> tuple[int | str, ...]:
+    # A model's own check names no field.
+    return detail["loc"] or (("run_at",) if detail["type"] == "delay_and_run_at" else ())
 
 
 def _message(detail: ErrorDetails) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from app.api.problems import KINDS, Kind, ProblemError
+from app.api.kinds import KINDS, Kind
+from app.api.problems import ProblemError
 
 STATIC = "/docs/static"
 
@@ -127,7 +128,7 @@ def _explanation(kind: Kind) -> str:
     return (
         f'<p><strong>{escape(kind.title)}</strong> <span class="status">{kind.status}</span></p>'
         f"<h2>What it means</h2><p>{_prose(kind.meaning)}</p>"
-        f"<h2>How to mend it</h2><p>{_prose(kind.remedy)}</p>"
+        f"<h2>How to fix it</h2><p>{_prose(kind.remedy)}</p>"
         '<p><a href="/problems">All problems</a></p>'
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.jobs.model import Cancellation, Failure, Job, Progress
+from app.jobs.model import Cancellation, Failure, Job
 from app.jobs.registry import TaskDefinition
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (UTC throughout; without an offset it is quicker to print)
@@ -21,14 +21,6 @@ encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(
 
 def job_document(job: Job) -> bytes:
     """Return the whole job."""
-    state = {
-        "queue": job.queue,
-        "priority": job.priority,
-        "tags": job.tags,
-        "key": job.key,
-        "state": job.state,
-        "outcome": job.outcome,
-    }
     history = {
         "exception": exception(job.exception),
         **_history(job),
@@ -39,7 +31,7 @@ def job_document(job: Job) -> bytes:
     members = (
         f'"id":"{job.id}","task":{encode(job.task)}',
         job.arguments[1:-1],
-        encode(state)[1:-1],
+        encode(_state(job))[1:-1],
         f'"result":{"null" if job.result is None else job.result}',
         encode(history)[1:-1],
     )
@@ -51,12 +43,7 @@ def listed_job(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "task": job.task,
-        "queue": job.queue,
-        "priority": job.priority,
-        "tags": job.tags,
-        "key": job.key,
-        "state": job.state,
-        "outcome": job.outcome,
+        **_state(job),
         "exception": job.exception and {"type": job.exception.type, "message": job.exception.message},
         **_history(job),
         **_rest(job),
@@ -73,6 +60,17 @@ def exception(failure: Failure | None) -> dict[str, str] | None:
     return None if failure is None else failure._asdict()
 
 
+def _state(job: Job) -> dict[str, Any]:
+    return {
+        "queue": job.queue,
+        "priority": job.priority,
+        "tags": job.tags,
+        "key": job.key,
+        "state": job.state,
+        "outcome": job.outcome,
+    }
+
+
 def _history(job: Job) -> dict[str, Any]:
     return {"run": job.run, "attempt": job.attempt, "max_attempts": job.max_attempts, "losses": job.losses}
 
@@ -80,7 +78,7 @@ def _history(job: Job) -> dict[str, Any]:
 def _rest(job: Job) -> dict[str, Any]:
     here = f"/jobs/{job.id}"
     return {
-        "progress": job.progress and _progress(job.progress),
+        "progress": job.progress and job.progress._asdict(),
         "cancellation": job.cancellation and _cancellation(job.cancellation),
         "timeout": job.timeout,
         "created_at": _time(job.created_at),
@@ -113,13 +111,8 @@ def _attempts(job: Job) -> list[dict[str, Any]]:
     ]
 
 
-def _progress(progress: Progress) -> dict[str, Any]:
-    # The numbers are the function's own, and JSON knows no infinity.
-    return {"done": _finite(progress.done), "total": _finite(progress.total), "message": progress.message}
-
-
 def _finite(value: Any) -> Any:
-    """Return a JSON value with null in place of NaN and infinity."""
+    """Return a schema with null in place of NaN and infinity: a parameter's default may be one."""
     if isinstance(value, dict):
         return {key: _finite(child) for key, child in value.items()}
     if isinstance(value, list):

@@ -52,6 +52,6 @@ class Failsafe:
             if started or scope["type"] != "http":
                 # Half an answer is out: the server has to break the connection off.
                 raise
-            LOGGER.exception("%s %s failed", scope["method"], scope["path"])
+            LOGGER.exception("%s %r failed", scope["method"], scope["path"])
             problem = ProblemError("internal-error", "the service met an error; its log has the details")
             await problem.response(scope["path"])(scope, receive, send)

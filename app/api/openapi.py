@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api.problems import KINDS
+from app.api.kinds import KINDS
 from app.api.schemas import (
     HealthDocument,
     JobDocument,
@@ -27,7 +27,7 @@ Hand in a call of a registered function, get a future back.
 
 Times are RFC 3339 in UTC with microseconds, durations are seconds, bodies are JSON. `HEAD` works wherever
 `GET` does. Errors are `application/problem+json` (RFC 9457); the `type` of each is the address of a page that
-says how to mend it ([all of them](/problems)).
+says how to fix it ([all of them](/problems)).
 """
 
 EXAMPLE: Json = {"task": "count_words", "args": ["to be or not to be"]}

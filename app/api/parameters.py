@@ -41,7 +41,7 @@ def read_query(request: Request, model: type[Query]) -> Query:
 
 def _repeated(names: list[str]) -> list[Fault]:
     twice = sorted({name for name in names if names.count(name) > 1})
-    return [Fault(loc=["query", name], msg="there more than once", type="repeated") for name in twice]
+    return [Fault(loc=["query", name], msg="given more than once", type="repeated") for name in twice]
 
 
 class Wait(NamedTuple):

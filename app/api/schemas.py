@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.jobs.model import JobState, Outcome, Stopped
-from app.jobs.registry import PRIORITIES
+from app.jobs.registry import NAME_LENGTH, PRIORITIES, QUEUE_LENGTH
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -41,8 +41,8 @@ def to_microseconds(value: object) -> int | None:
         raise PydanticCustomError("datetime", "there is no such time") from None
 
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-QueueName = Annotated[str, Field(min_length=1, max_length=100)]
+Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
+QueueName = Annotated[str, Field(min_length=1, max_length=QUEUE_LENGTH)]
 Instant = Annotated[
     int | None,
     BeforeValidator(to_microseconds),
@@ -180,8 +180,8 @@ class AttemptDocument(BaseModel):
 class ProgressDocument(BaseModel):
     """How far the function has come, in units of its own."""
 
-    done: float | None = Field(description="null when it is no finite number.")
-    total: float | None
+    done: float
+    total: float | None = Field(description="null when it is not known.")
     message: str | None
 
 
@@ -299,7 +299,7 @@ def _without_default(schema: dict[str, Any]) -> None:
 
 
 class ProblemDocument(BaseModel):
-    """What went wrong (RFC 9457). `type` is the address of a page that says how to mend it."""
+    """What went wrong (RFC 9457). `type` is the address of a page that says how to fix it."""
 
     model_config = ConfigDict(title="Problem")
 

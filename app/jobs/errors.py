@@ -9,7 +9,7 @@
         ├── JobFinishedError    the job has finished, so it cannot be cancelled
         └── StaleTokenError     somebody else holds the job by now, or nobody
 
-Only a TaskDefinitionError is an operator's to mend; the others are a caller's.
+Only a TaskDefinitionError is an operator's to fix; the others are a caller's.
 """
 
 from collections.abc import Sequence

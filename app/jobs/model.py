@@ -61,6 +61,7 @@ class Hold(IntFlag):
     NONE = 0
     DUE_LATER = 1
     UNKNOWN_TASK = 2
+    UNREADABLE = 4  # what is stored of it is damaged; tried again at the next start
 
 
 class Failure(NamedTuple):

@@ -2,12 +2,16 @@
 
 import json
 import traceback
+from types import TracebackType
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from app.jobs.errors import ResultError
 from app.jobs.model import Failure
+
+OWN = ("app.core.", "app.jobs.", "app.worker.")
+"""What the names of the modules that run a function begin with; their frames tell its author nothing."""
 
 MESSAGE_LIMIT = 16 * 1024
 """Characters of an exception's text that are kept."""
@@ -63,9 +67,17 @@ def text_of(exception: BaseException) -> str:
 
 def _traceback_of(exception: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(exception))
+        return "".join(traceback.format_exception(type(exception), exception, _users_part(exception)))
     except BaseException:  # noqa: BLE001  (it calls the user's __str__ and __repr__)
         return "".join(traceback.format_tb(exception.__traceback__))
+
+
+def _users_part(exception: BaseException) -> TracebackType | None:
+    """Return the traceback from the user's code on: the frames that called it are the same for every job."""
+    trace = exception.__traceback__
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(OWN):
+        trace = trace.tb_next
+    return trace or exception.__traceback__
 
 
 def storable(text: str) -> str:

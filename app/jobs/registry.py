@@ -3,6 +3,8 @@
 import difflib
 import importlib
 import inspect
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +19,12 @@ from app.jobs.outcome import text_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+NAME_LENGTH = 200
+"""Characters of a task's name at most; it has no slash, because it is a part of addresses."""
+
+QUEUE_LENGTH = 100
+"""Characters of a queue's name at most."""
 
 PRIORITIES = range(-100, 101)
 
@@ -109,8 +117,10 @@ def task_with(fn: Callable[P, T], name: str | None, queue: str, priority: int) -
 
 
 def _require_options(definition: TaskDefinition) -> None:
-    if not _is_name(definition.name) or not _is_name(definition.queue):
-        fault = f"name {definition.name!r} and queue {definition.queue!r} must be printable texts, not empty"
+    if not _is_name(definition.name, NAME_LENGTH) or "/" in definition.name:
+        fault = f"a name is printable, without a slash, of 1 to {NAME_LENGTH} characters"
+    elif not _is_name(definition.queue, QUEUE_LENGTH):
+        fault = f"a queue's name is printable, of 1 to {QUEUE_LENGTH} characters"
     elif not isinstance(definition.priority, int) or definition.priority not in PRIORITIES:
         fault = f"priority {definition.priority!r} is outside -100..100"
     else:
@@ -118,8 +128,8 @@ def _require_options(definition: TaskDefinition) -> None:
     raise TaskDefinitionError(f"task {definition.fn.__name__!r} in {definition.fn.__module__}: {fault}")
 
 
-def _is_name(text: object) -> bool:
-    return isinstance(text, str) and text != "" and text.isprintable()
+def _is_name(text: object, longest: int) -> bool:
+    return isinstance(text, str) and 0 < len(text) <= longest and text.isprintable()
 
 
 def _origin_of(definition: TaskDefinition) -> tuple[str, str, int]:
@@ -192,8 +202,18 @@ def _import(name: str) -> ModuleType:
     except TaskDefinitionError as exc:
         raise TaskDefinitionError(f"task module {name!r} cannot be used: {exc}") from exc
     except (Exception, SystemExit) as exc:
-        msg = f"task module {name!r} cannot be imported: {type(exc).__name__}: {text_of(exc)}"
-        raise TaskDefinitionError(msg) from exc
+        reason = f"{type(exc).__name__}: {text_of(exc)}{_place_of_error(exc)}"
+        hint = "; write a module's name, not a file's" if name.endswith(".py") or "/" in name else ""
+        raise TaskDefinitionError(f"task module {name!r} cannot be imported: {reason}{hint}") from exc
+
+
+def _place_of_error(exc: BaseException) -> str:
+    """Return where in the user's own code an import failed; empty when none of it had begun."""
+    others = (__file__, "<frozen", sysconfig.get_path("stdlib"))
+    frames = [
+        frame for frame in traceback.extract_tb(exc.__traceback__) if not frame.filename.startswith(others)
+    ]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def _tasks_of(module: ModuleType) -> Iterator[TaskDefinition]:

@@ -63,11 +63,11 @@ class Deltas:
             limits.queue is not None
             and self._committed.waiting(job.queue) + self._queued[job.queue] >= limits.queue
         ):
-            msg = f"{limits.queue} jobs wait in queue {job.queue!r}, which is as many as may"
+            msg = f"queue {job.queue!r} has reached its limit of {limits.queue} waiting jobs"
             raise QueueFullError(msg)
         held = self._committed.unfinished(job.tenant) + self._accepted[job.tenant]
         if limits.tenant is not None and held >= limits.tenant:
-            msg = f"{limits.tenant} of your jobs are unfinished, which is as many as may be"
+            msg = f"the quota of {limits.tenant} unfinished jobs is used up"
             raise QuotaExceededError(msg)
         self._queued[job.queue] += 1
         self._accepted[job.tenant] += 1

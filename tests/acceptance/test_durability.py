@@ -83,7 +83,7 @@ def test_a_job_that_ran_when_its_process_was_killed_runs_again_at_no_attempt(fol
             first.job(job["id"])
         first.end(signal.SIGKILL)
     with service(folder, ERRAND_TASKS="mine") as second:
-        assert any(line.startswith("Recovered: 1 ") for line in second.announcement)
+        assert any(line.startswith("Recovered: 1 job ") for line in second.announcement)
         job = second.job(job["id"], wait=TIMEOUT)
     assert (job["result"], job["attempt"], job["losses"]) == ("again", 1, 1)
 
@@ -115,5 +115,5 @@ def test_jobs_of_a_task_that_is_gone_wait_and_are_reported(folder):
         assert first.job(job["id"], wait=TIMEOUT)["outcome"] == "succeeded"
         first.end(signal.SIGKILL)
     with service(folder, ERRAND_TASKS="app.tasks") as second:
-        assert "Waiting: 1 jobs of task 'note', which is not known here" in second.announcement
+        assert "Waiting: 1 job of task 'note', which is not known here" in second.announcement
         assert second.job(blocked["id"])["state"] == "pending"

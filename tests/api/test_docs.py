@@ -6,7 +6,7 @@ import re
 import pytest
 
 from app.api.app import create_app
-from app.api.problems import KINDS
+from app.api.kinds import KINDS
 from app.config import load_settings
 from app.jobs.registry import Registry
 

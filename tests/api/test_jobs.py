@@ -93,15 +93,6 @@ def test_a_running_job_shows_its_attempt_and_progress(api):
     ]
 
 
-def test_progress_that_is_no_number_is_null():
-    job = Job("id", "default", "add", Slot.THREAD, 0, 0, progress=Progress(float("nan"), float("inf"), "?"))
-    assert TypeAdapter(dict).validate_json(job_document(job))["progress"] == {
-        "done": None,
-        "total": None,
-        "message": "?",
-    }
-
-
 def test_a_failed_job_shows_its_exception_in_the_attempt_too(api):
     submitted = api.submit()
     api.fail(submitted["id"])

@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from app.api.documents import task_document
-from app.api.problems import KINDS, TRANSLATIONS, ProblemError, problem_of
+from app.api.kinds import KINDS
+from app.api.problems import TRANSLATIONS, ProblemError, problem_of
 from app.jobs import errors
 from app.jobs.errors import Fault, InvalidArgumentsError, JobError, UnknownTaskError
 from app.jobs.registry import Kind, TaskDefinition
@@ -157,7 +158,7 @@ def test_every_kind_of_problem_has_a_page_that_says_how_to_mend_it(shared, name)
     page = shared.client.get(f"/problems/{name}")
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert "How to mend it" in page.text
+    assert "How to fix it" in page.text
     assert f'href="/problems/{name}"' in shared.client.get("/problems").text
 
 

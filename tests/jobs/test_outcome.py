@@ -10,6 +10,8 @@ import math
 import pytest
 from pydantic import BaseModel, field_serializer
 
+from app.core import Future
+from app.core.executor import run_call
 from app.jobs.errors import ResultError
 from app.jobs.outcome import MESSAGE_LIMIT, TRACEBACK_LIMIT, failure_of, result_to_json, storable, text_of
 
@@ -222,3 +224,21 @@ def test_what_no_store_takes_is_shown_as_an_escape():
     assert failure.message == "a\\x00b\\ud800c"
     assert not {"\0", "\ud800"} & set(failure.traceback)
     assert storable("plain ä 𝄞") == "plain ä 𝄞"
+
+
+def test_the_traceback_begins_with_the_users_own_code():
+    def fails():
+        raise ValueError("here")
+
+    future = Future()
+    run_call(future, fails, (), {})
+    trace = failure_of(future.exception()).traceback
+    assert trace.startswith("Traceback (most recent call last):\n")
+    assert "in fails" in trace
+    assert "run_call" not in trace
+
+
+def test_a_traceback_of_nothing_but_our_own_code_is_kept():
+    future = Future()
+    run_call(future, Future().result, (0,), {})
+    assert "in run_call" in failure_of(future.exception()).traceback

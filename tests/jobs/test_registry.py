@@ -130,13 +130,23 @@ def test_a_priority_is_a_whole_number_within_its_range(modules, priority):
         task(priority=priority)(plain)
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "a\nb", "\ud800", 3])
-def test_names_are_printable(modules, name):
+@pytest.mark.parametrize("name", ["", "a\0b", "a\nb", "\ud800", 3, "n" * 201])
+def test_names_are_printable_and_of_a_length_that_can_be_submitted(modules, name):
     for options in ({"name": name}, {"queue": name}):
-        with pytest.raises(
-            TaskDefinitionError, match=r"task 'plain' in .* must be printable texts, not empty"
-        ):
+        with pytest.raises(TaskDefinitionError, match=r"task 'plain' in .*: a .*name is printable"):
             task(**options)(plain)
+
+
+def test_a_name_is_a_part_of_an_address_and_has_no_slash(modules):
+    with pytest.raises(TaskDefinitionError, match="without a slash"):
+        task(name="a/b")(plain)
+    task(queue="a/b")(plain)
+
+
+def test_names_may_be_as_long_as_a_submission_takes(modules):
+    task(name="n" * 200, queue="q" * 100)(plain)
+    with pytest.raises(TaskDefinitionError, match="queue"):
+        task(queue="q" * 101)(plain)
 
 
 def plain():
@@ -243,6 +253,19 @@ def test_no_module_means_no_task():
 def test_an_import_that_fails_names_the_module_and_the_reason(modules, text, reason):
     name = modules(text)
     assert f"task module {name!r} cannot be imported: {reason}" in refusal(name)
+
+
+def test_an_import_that_fails_deep_down_says_where(modules):
+    helper = modules("import os\nos.environ['NO_SUCH_SETTING']\n", "helper")
+    text = refusal(modules(f"import {helper}\n", "uses"))
+    assert "NO_SUCH_SETTING" in text
+    # The last line of the user's own, and not one of the library that they called.
+    assert text.endswith(f"{helper}.py, line 2)")
+
+
+@pytest.mark.parametrize("name", ["mine.py", "./mine.py", "folder/mine"])
+def test_a_file_in_place_of_a_module_is_explained(name):
+    assert "write a module's name" in refusal(name)
 
 
 @pytest.mark.parametrize(
