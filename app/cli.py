@@ -19,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code. argv: None means the process's own."""
     parser = _parser()
     options = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
+    if options.pop("version", None):
+        print(f"errand {_version()}")
+        return 0
     if options.pop("command", None) != "serve":
         parser.print_help()
         return USAGE_ERROR
@@ -29,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     from app.config import Settings  # noqa: PLC0415  (it brings pydantic with it)
 
     parser = argparse.ArgumentParser(prog="errand", description="Hand in work over HTTP, get a future back.")
+    parser.add_argument("--version", action="store_true", default=None, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     serve = commands.add_parser(
         "serve",
@@ -44,6 +48,15 @@ def _parser() -> argparse.ArgumentParser:
             text = f"{field.description}{_default(field)}".replace("%", "%%")
             serve.add_argument(flag, metavar="VALUE", help=text)
     return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  (costs more than all the rest)
+
+    try:
+        return version("errand-jobs")
+    except PackageNotFoundError:
+        return "from a checkout that is not installed"
 
 
 def _default(field: Any) -> str:

@@ -18,8 +18,9 @@ from app.api.bodies import read_as, read_json
 from app.api.documents import encode, exception, job_document, list_document, task_document
 from app.api.guard import TENANT
 from app.api.parameters import NO_WAIT, Wait, entity_tag, matches, read_query, read_wait
-from app.api.problems import ProblemError
+from app.api.problems import ProblemError, invalid
 from app.api.schemas import ListQuery, NoQuery, SubmissionBody
+from app.jobs.errors import Fault
 from app.jobs.model import Job, JobState, Outcome
 from app.service import NoSuchJobError, Service, Submission
 
@@ -44,6 +45,13 @@ def _job_id(request: Request) -> str:
     if not _UUID.fullmatch(job_id):
         raise NoSuchJobError(job_id)
     return job_id.lower()
+
+
+def _refuse_idempotency_key(request: Request) -> None:
+    """Refuse the header until it is kept: who sends it relies on a repetition doing nothing."""
+    if "idempotency-key" in request.headers:
+        fault = Fault(loc=["header", "Idempotency-Key"], msg="not supported yet", type="unsupported")
+        raise invalid("invalid-parameters", [fault])
 
 
 async def unless_hung_up(receive: Receive, waiting: Coroutine[Any, Any, Job]) -> Job:
@@ -79,6 +87,7 @@ class JobRoutes:
     async def submit(self, request: Request) -> Response:
         """Hand in a job. The answer comes when it is durable, or with `wait` when it is done."""
         wait = read_wait(request)
+        _refuse_idempotency_key(request)
         body = read_as(SubmissionBody, await read_json(request))
         submission = Submission(
             body.task, body.args, body.kwargs, body.queue, body.priority, body.delay, body.run_at, body.tags

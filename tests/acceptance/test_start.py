@@ -130,6 +130,14 @@ def test_the_command_without_a_subcommand_shows_its_help(tmp_path):
     assert "serve" in done.stdout
 
 
+def test_the_command_tells_its_version(tmp_path):
+    command = [sys.executable, "-m", "app", "--version"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=True
+    )
+    assert done.stdout.startswith("errand ")
+
+
 def test_importing_the_command_line_is_light():
     heavy = {"fastapi", "pydantic", "uvicorn", "asyncio"}
     script = f"import sys, app.cli; sys.exit(bool({heavy} & set(sys.modules)))"

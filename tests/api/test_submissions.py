@@ -362,3 +362,11 @@ def test_arguments_are_stored_as_sent_and_not_as_coerced(api):
 def test_of_a_key_that_is_there_twice_the_last_counts(api):
     answer = post(api, b'{"task": "zzz", "task": "anything", "kwargs": {"a": 1, "a": 2}}')
     assert answer.json()["kwargs"] == {"a": 2}
+
+
+def test_an_idempotency_key_is_refused_rather_than_ignored(empty):
+    answer = empty.client.post(
+        "/jobs", json={"task": "add", "args": [1]}, headers={"Idempotency-Key": "once"}
+    )
+    problem = refused(empty, answer, 422, "invalid-parameters")
+    assert problem["errors"][0]["loc"] == ["header", "Idempotency-Key"]
