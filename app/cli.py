@@ -4,15 +4,21 @@ Its top imports are light: whatever starts a process anew imports this module ag
 """
 
 import argparse
+import atexit
 import logging
 import os
+import queue
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 USAGE_ERROR = 2
 """Exit code for settings and task modules that cannot be used."""
+
+LOG_RECORDS = 10_000
+"""Records that wait to be written at most."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,9 +80,7 @@ def _serve(options: dict[str, Any]) -> int:
     from app.server import StartError, serve  # noqa: PLC0415
     from app.stores.base import StoreError  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    # What it says of its start and its end, we say ourselves.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    _log_aside()
     _put_current_folder_first()
     try:
         settings = load_settings(**options)
@@ -84,6 +88,32 @@ def _serve(options: dict[str, Any]) -> int:
     except (ConfigError, TaskDefinitionError, StartError, StoreError) as exc:
         print(f"errand: {exc}", file=sys.stderr)
         return USAGE_ERROR
+
+
+def _log_aside() -> None:
+    """Have a thread of its own write the log, so that nothing waits for whoever reads it.
+
+    A pipe that nobody reads would otherwise stop the event loop and the writer. Records
+    that do not fit are dropped.
+    """
+    from logging.handlers import QueueHandler, QueueListener  # noqa: PLC0415  (only to serve)
+
+    class Dropping(QueueHandler):
+        def enqueue(self, record: logging.LogRecord) -> None:
+            with suppress(queue.Full):
+                self.queue.put_nowait(record)
+
+    out = logging.StreamHandler()
+    out.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    records: queue.Queue[logging.LogRecord] = queue.Queue(LOG_RECORDS)
+    listener = QueueListener(records, out)
+    listener.start()
+    atexit.register(listener.stop)
+    # A forked child has no such thread.
+    os.register_at_fork(after_in_child=lambda: setattr(logging.root, "handlers", [out]))
+    logging.basicConfig(level=logging.INFO, handlers=[Dropping(records)])
+    # What it says of its start and its end, we say ourselves.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _put_current_folder_first() -> None:

@@ -9,16 +9,18 @@ import logging
 import os
 import signal
 import socket
-import sys
+import threading
+import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import uvicorn
 import uvloop
 
 from app.api.app import create_app
+from app.api.wire import BoundedProtocol
 from app.config import Settings
 from app.jobs.model import Job, Outcome, Slot, wall_clock
 from app.jobs.registry import Registry
@@ -36,6 +38,15 @@ CLOSE_SECONDS = 5
 FATES = {None: "to run again", Outcome.CANCELLED: "cancelled, as asked", Outcome.FAILED: "failed for good"}
 """What becomes of a job whose worker was lost, by its outcome."""
 
+EXIT_SECONDS = 3
+"""Seconds that the interpreter gets for its own exit before the process ends in any case."""
+
+LOG_SECONDS = 0.5
+"""Seconds that the last lines of the log get to be written."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What ends the service."""
+
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 
@@ -52,12 +63,18 @@ def serve(settings: Settings, registry: Registry) -> int:
     listening = _listen(settings.host, settings.port)
     with closing(listening), closing(SqliteStore(settings.database_path)) as store:
         ended = _run(settings, registry, store, listening)
-    if not ended:
-        # A thread that nobody can end still runs user code; its job was put back.
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(0)
+    # Everything is stored by now. Threads that tasks have left running must not keep the process:
+    # when it is known that some do, only the log is waited for.
+    _exit_within(EXIT_SECONDS if ended else LOG_SECONDS)
     return 0
+
+
+def _exit_within(seconds: float) -> None:
+    def leave() -> None:
+        time.sleep(seconds)
+        os._exit(0)
+
+    threading.Thread(target=leave, name="errand-exit", daemon=True).start()
 
 
 def _run(settings: Settings, registry: Registry, store: Store, listening: socket.socket) -> bool:
@@ -88,6 +105,27 @@ def _listen(host: str, port: int) -> socket.socket:
         raise StartError(reason) from exc
 
 
+def part_children(disown: Callable[[], None]) -> None:
+    """Have `disown` called in each child that is forked, before any signal reaches it.
+
+    In between the child has our handlers, and whoever forks may well terminate it at once.
+    So the signals are held up around the fork, for the thread that forks.
+    """
+    held = threading.local()
+
+    def before() -> None:
+        held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
+
+    def after_in_child() -> None:
+        disown()
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handling, and with a drain before its end."""
 
@@ -96,7 +134,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         config = uvicorn.Config(
             create_app(service, settings),
-            http="httptools",
+            http=BoundedProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -109,23 +147,42 @@ class _Server(uvicorn.Server):
         self._drain_seconds = settings.drain_seconds
         self._announcement = announcement
         self._drain: asyncio.Task[None] | None = None
+        self._sockets: list[socket.socket] = []
 
     @contextmanager
     def capture_signals(self) -> Any:
         """Handle SIGINT and SIGTERM on the loop, in place of uvicorn's own way."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             loop.add_signal_handler(number, self._asked_to_end)
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 loop.remove_signal_handler(number)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and say so."""
+        self._sockets = sockets or []
+        part_children(self._disown)
         await super().startup(sockets)
         print("\n".join(self._announcement), flush=True)
+
+    def _disown(self) -> None:
+        """Part a forked child from the service; a task may fork, `multiprocessing` for one.
+
+        It has inherited the handlers, which would tell this process of the child's own
+        SIGTERM, and the connections, which would stay open as long as it lives.
+        """
+        signal.set_wakeup_fd(-1)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        accepted = [
+            connection.transport.get_extra_info("socket") for connection in self.server_state.connections
+        ]
+        for inherited in (*self._sockets, *accepted):
+            with suppress(OSError):
+                os.close(inherited.fileno())
 
     def _asked_to_end(self) -> None:
         if self._drain is None:
@@ -138,6 +195,7 @@ class _Server(uvicorn.Server):
     async def _drain_and_exit(self) -> None:
         await asyncio.to_thread(self._worker.drain, self._drain_seconds)
         self._service.release_waiters()
+        LOGGER.info("stopped: nothing runs any more")
         self.should_exit = True
 
 

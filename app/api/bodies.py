@@ -48,7 +48,7 @@ def require_json(content_types: list[str], encoding: str | None = None) -> None:
     """Raise ProblemError (415) unless the headers announce plain JSON in UTF-8."""
     if content_types == [JSON_TYPE] and encoding is None:
         return
-    if encoding not in {None, "identity"}:
+    if (encoding or "identity").lower() != "identity":
         _refuse_type(f"a body with `Content-Encoding: {encoding}` is not understood; send it as it is")
     if len(content_types) != 1:
         _refuse_type(f"the request has {len(content_types) or 'no'} `Content-Type` header(s)")

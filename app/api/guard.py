@@ -92,7 +92,7 @@ def _require_local(hosts: Sequence[bytes]) -> None:
 
 
 def _require_same_site(scope: Scope, hosts: Iterable[bytes]) -> None:
-    fetch_sites = _headers(scope, b"sec-fetch-site")
+    fetch_sites = [value.lower() for value in _headers(scope, b"sec-fetch-site")]
     own = {host.lower() for host in hosts}
     if b"cross-site" in fetch_sites or any(
         _names(origin).isdisjoint(own) for origin in _headers(scope, b"origin")

@@ -23,6 +23,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "integer of more than 4300 digits.",
             "Send the output of a JSON library, encoded as UTF-8. The detail says where reading stopped.",
         ),
+        "bad-request": Kind(
+            400,
+            "This is not HTTP",
+            "What was sent cannot be read as a request: a wrong method or header line, or a path with "
+            "characters that have to be percent-encoded.",
+            "Use an HTTP library, which encodes what must be encoded.",
+        ),
         "unauthorized": Kind(
             401,
             "An API key is needed",
@@ -128,6 +135,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "The query is not valid",
             "A query parameter is unknown, given more than once, or has a value that it cannot have.",
             "`errors` names each. A `cursor` must be one that a list has handed out.",
+        ),
+        "headers-too-large": Kind(
+            431,
+            "The headers are too large",
+            "Request line and headers may take 64 KiB.",
+            "Send less: cookies of other services on this machine, perhaps.",
         ),
         "too-many-jobs": Kind(
             429,

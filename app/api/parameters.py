@@ -1,6 +1,7 @@
 """What a request asks for besides its body: the query, `Prefer`, `If-None-Match`."""
 
 import re
+from collections import Counter
 from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
@@ -15,8 +16,12 @@ from app.jobs.errors import Fault
 MAX_WAIT = 60.0
 """Seconds that a request may wait at most: below the patience of the usual proxies."""
 
-# RFC 7240: preferences are separated by commas, which a quoted string may contain too.
-_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+MAX_PARAMETERS = 100
+"""Parameters that a query may have; no call knows more than a few."""
+
+# RFC 7240: preferences are separated by commas, which a quoted string may contain too. Possessive,
+# and a quote that is not closed ends with the text: nothing is read twice.
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|$))++')
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _ENTITY_TAG = re.compile(r'\*|(?:W/)?("[^"]*")')
 
@@ -25,7 +30,7 @@ Query = TypeVar("Query", bound=BaseModel)
 
 def read_query(request: Request, model: type[Query]) -> Query:
     """Check the query. Raises ProblemError (422) that names each parameter that is wrong."""
-    pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    pairs = _pairs(request.scope["query_string"].decode("latin-1"))
     values = dict(pairs)
     if len(values) < len(pairs):
         raise invalid("invalid-parameters", _repeated([name for name, _ in pairs]))
@@ -39,8 +44,16 @@ def read_query(request: Request, model: type[Query]) -> Query:
         raise invalid("invalid-parameters", faults) from None
 
 
+def _pairs(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        fault = Fault(loc=["query"], msg=f"more than {MAX_PARAMETERS} parameters", type="too_long")
+        raise invalid("invalid-parameters", [fault]) from None
+
+
 def _repeated(names: list[str]) -> list[Fault]:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     return [Fault(loc=["query", name], msg="given more than once", type="repeated") for name in twice]
 
 

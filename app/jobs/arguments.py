@@ -21,6 +21,10 @@ _HOOKS = ("custom_init", "default_factory", "post_init")
 """Where else than in a function schema pydantic calls what the user wrote; falsy where it does not."""
 
 
+MAX_FAULTS = 100
+"""Faults that are named of one call: a long list of wrong items has one each."""
+
+
 class Call(NamedTuple):
     """Positional and keyword arguments."""
 
@@ -46,7 +50,7 @@ class Signature:
         try:
             return self._adapter.validate_python(ArgsKwargs(tuple(args), kwargs))
         except ValidationError as exc:
-            details = exc.errors(include_url=False, include_context=False, include_input=False)
+            details = exc.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]
             raise InvalidArgumentsError([_fault(detail) for detail in details]) from None
         except Exception as exc:
             # A validator of the user's own fell over what it was given: that is the caller's to know.

@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +27,9 @@ def result_to_json(value: Any, limit: int) -> str:
     limit: bytes it may take in UTF-8. Raises ResultError when it is no JSON (NaN and
     infinity are none), or larger.
     """
+    if isinstance(value, Iterator):
+        # It may have no end, and would be read to it.
+        raise ResultError(f"the result is an iterator, of type {type(value).__name__}; return a list of it")
     try:
         text = json.dumps(
             to_jsonable_python(value), allow_nan=False, ensure_ascii=False, separators=(",", ":")

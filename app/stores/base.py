@@ -1,8 +1,8 @@
 """The Store protocol: what a store promises, whichever database is behind it.
 
-A store is told what to do as a list of operations, all of one transaction. So what
-must hold together is handed over together, and a batch of a hundred submissions
-costs one commit. `stores.writer` gathers the operations of all threads into batches.
+A store is told what to do as a list of operations, all of one transaction, so a batch
+of a hundred submissions costs one commit. `stores.writer` gathers the operations of all
+threads into batches, by chance: what must happen together has to be one operation.
 
     StoreError
     ├── StoreUnavailableError   cannot be written (or read) now; nothing of the batch is stored
@@ -14,7 +14,7 @@ costs one commit. `stores.writer` gathers the operations of all threads into bat
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from app.core import State
@@ -55,6 +55,7 @@ class Limits(NamedTuple):
     """What an insertion must not exceed; None means no limit.
 
     queue: jobs waiting in one queue, of all tenants. tenant: unfinished jobs of one tenant.
+    What a batch ends may make room for the next batch only.
     """
 
     queue: int | None = None
@@ -63,7 +64,7 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Store a new job, pending and of a new id, before the batch's other operations are carried out.
+    """Store a new job, pending and of a new id. Later operations of the batch find it there.
 
     Its outcome is the job, or QueueFullError or QuotaExceededError.
     """
@@ -90,8 +91,9 @@ class Claim:
     """Hand ready jobs to a worker: the highest priority first, then fair between lanes, then oldest.
 
     free: slots of each kind. Each job gets a token that no claim has had before. What
-    the batch's other operations made ready counts. Its outcome is the list of claimed
-    jobs, with their arguments.
+    the batch's other operations made ready counts. A job that cannot be read is held back
+    (Hold.UNREADABLE), and the next one claimed in its place; so with Promote. Its outcome
+    is the list of claimed jobs, with their arguments.
     """
 
     worker: str
@@ -107,11 +109,14 @@ class Promote:
 
 @dataclass(frozen=True, slots=True)
 class Recover:
-    """Take over after a start: whatever runs is lost, and tasks are those known here.
+    """Take over when a worker starts, and before it claims.
 
-    slots: what a job of each known task occupies. Pending jobs of other tasks are held
-    back; those of a task that is known again are let go. Its outcome is `Recovered`.
-    There may be very many of either, so `Applied.changed` has only those that were lost.
+    slots: what a job of each task that this worker knows occupies. Running jobs whose
+    worker no longer lives are lost: in a store that one process owns, all of them. Pending
+    jobs of tasks that no living worker knows are held back; those of a task that is known
+    (again) are let go, and those that could not be read are tried again. Its outcome is
+    `Recovered`. There may be very many that wait, so `Applied.changed` has only those
+    that were lost.
     """
 
     slots: Mapping[str, Slot]
@@ -175,7 +180,7 @@ class Paging:
     """Where a page begins and how long it is. before: the `next` of the page before; None for the first."""
 
     limit: int = 50
-    before: int | None = field(default=None)
+    before: int | None = None
 
 
 EXAMINED = 10_000
@@ -192,9 +197,11 @@ class Store(Protocol):
     def apply(self, operations: Sequence[Operation], now: int) -> Applied:
         """Carry out a batch in one transaction, and return when it is durable.
 
-        now: microseconds since the epoch. A refused operation changes nothing and harms
-        no other. Raises StoreUnavailableError when nothing could be stored now, and
-        anything else when an operation makes that impossible; nothing is stored then either.
+        now: the caller's wall clock, microseconds since the epoch. A store that several
+        processes share goes by its database's clock instead, so that they agree. A refused
+        operation changes nothing and harms no other. Raises StoreUnavailableError when
+        nothing could be stored now, and anything else when an operation makes that
+        impossible; nothing is stored then either.
         """
 
     async def get(self, tenant: str, job_id: str) -> Job | None:

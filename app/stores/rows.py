@@ -146,6 +146,16 @@ def add_counts(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
         db.execute(
             f"INSERT INTO counters VALUES {values} ON CONFLICT DO UPDATE SET n = n + excluded.n", _flat(chunk)
         )
+    # Callers choose the names of queues, so those that are empty again must not pile up.
+    for chunk in _chunks([row[:-1] for row in rows if row[-1] < 0]):
+        db.execute(delete_zeros(len(chunk)), _flat(chunk))
+
+
+def delete_zeros(count: int) -> str:
+    """Return the statement that deletes so many rows of `counters`, those of them that are zero."""
+    # Not `IN (VALUES ...)`, for which SQLite reads the whole table.
+    keys = " OR ".join(["(tenant, queue, task, state) = (?, ?, ?, ?)"] * count)
+    return f"DELETE FROM counters WHERE n = 0 AND ({keys})"
 
 
 def update_jobs(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -171,8 +181,9 @@ def ready_lanes(db: sqlite3.Connection) -> Iterator[tuple[Lane, int, int]]:
     sql = """
         SELECT slot, priority, tenant, queue, min(turn), max(turn) FROM jobs
         WHERE state = 'pending' AND hold = 0 GROUP BY slot, priority, tenant, queue"""
-    for slot, priority, tenant, queue, first, last in db.execute(sql).fetchall():
-        yield (Slot(slot), priority, tenant, queue), first, last
+    for *lane, first, last in db.execute(sql).fetchall():
+        # The slot as text, which is as good a key: a damaged one must not keep the store closed.
+        yield tuple(lane), first, last
 
 
 def _known_forms(ids: Sequence[str]) -> Iterator[Row]:

@@ -68,8 +68,10 @@ class SqliteStore:
                 self._db = opened.enter_context(closing(_connect(path, lock_timeout)))
                 _prepare(self._db, path)
                 self._memory = Memory(_load_counters(self._db), _load_lanes(self._db), _last_key(self._db))
-                self._reader = opened.enter_context(closing(_connect(path, lock_timeout)))
-                self._scanner = opened.enter_context(closing(_connect(path, lock_timeout)))
+                self._reader = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
+                # The event loop waits for no lock.
+                self._reader.execute("PRAGMA busy_timeout = 0")
+                self._scanner = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
             except sqlite3.Error as exc:
                 raise StoreUnusableError(f"{path} cannot be opened: {exc}") from exc
             self._scans = ThreadPoolExecutor(1, "errand-scan")
@@ -190,6 +192,14 @@ def _connect(path: Path, lock_timeout: float) -> sqlite3.Connection:
     return sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, timeout=lock_timeout, cached_statements=256
     )
+
+
+def _connect_reader(path: Path, lock_timeout: float) -> sqlite3.Connection:
+    db = _connect(path, lock_timeout)
+    db.execute("PRAGMA query_only = ON")
+    # The first read may have to wait for another program; later ones hardly ever.
+    db.execute("SELECT count(*) FROM probe").fetchone()
+    return db
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:

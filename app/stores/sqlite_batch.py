@@ -6,15 +6,17 @@ SQL only selects and stores.
 """
 
 import json
+import logging
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from app.core import State
 from app.jobs.errors import TransitionError
 from app.jobs.lifecycle import Claimed, Due, Event, Lost, transition
-from app.jobs.model import Job, Slot
+from app.jobs.model import Hold, Job, Slot
 from app.stores.base import (
     Answer,
     Applied,
@@ -41,6 +43,7 @@ from app.stores.rows import (
     add_counts,
     fixed_row,
     has_payload,
+    id_to_text,
     insert_rows,
     job_of,
     moving_row,
@@ -50,6 +53,8 @@ from app.stores.rows import (
     turn_of,
     update_jobs,
 )
+
+LOGGER = logging.getLogger(__name__)
 
 DUE = f"""
     SELECT {SELECT_JOB} FROM jobs
@@ -61,7 +66,18 @@ READY = f"""
     SELECT {SELECT_JOB}, arguments FROM jobs JOIN arguments ON arguments.job = jobs.key
     WHERE state = 'pending' AND hold = 0 AND slot = ? ORDER BY priority DESC, turn, key LIMIT ?"""
 
-RUNNING = f"SELECT {SELECT_JOB} FROM jobs WHERE state = 'running'"
+RUNNING = f"SELECT {SELECT_JOB} FROM jobs WHERE state = 'running' AND NOT hold & {Hold.UNREADABLE:d}"
+
+ONE = f"""
+    SELECT {SELECT_JOB}, arguments FROM jobs LEFT JOIN arguments ON arguments.job = jobs.key
+    WHERE key = ?"""
+
+# Not "due later" any more, or it would be due for ever; what was set aside because it was due, is.
+SET_ASIDE = f"""
+    UPDATE jobs SET hold = hold & ~{Hold.DUE_LATER:d} | {Hold.UNREADABLE:d}, version = version + 1
+    WHERE key = ? RETURNING id"""
+
+TRY_AGAIN = f"UPDATE jobs SET hold = 0 WHERE state = 'running' AND hold & {Hold.UNREADABLE:d}"
 
 # All that wait, found through an index: done jobs may be many more.
 WAITING = "state = 'pending' AND tenant IN (SELECT tenant FROM counters WHERE state = 'pending' AND n > 0)"
@@ -75,8 +91,8 @@ HOLD_BACK = f"""
 
 LET_GO = f"""
     UPDATE jobs INDEXED BY jobs_by_state
-    SET hold = hold & ~2, slot = known.value, version = version + 1, turn = 0 FROM json_each(?) AS known
-    WHERE {WAITING} AND task = known.key AND (hold & 2 OR slot <> known.value)"""
+    SET hold = hold & ~6, slot = known.value, version = version + 1, turn = 0 FROM json_each(?) AS known
+    WHERE {WAITING} AND task = known.key AND (hold & 6 OR slot <> known.value)"""
 
 # A turn for each ready job that LET_GO left without one, as `Turns.enter` would deal it: behind
 # its lane, or from the turn that is served on its level.
@@ -110,6 +126,9 @@ class _Entry:
     stored: Job
     written: Job
     job: Job
+
+
+_Found = tuple[Row, _Entry]
 
 
 class Batch:
@@ -196,16 +215,16 @@ class Batch:
 
     def _promote(self, operation: Promote) -> Promoted:
         self._save()
-        rows = self._db.execute(DUE, (self._now, operation.limit)).fetchall()
-        promoted = self._apply_to(rows, lambda _: Due())
+        found = self._find(DUE, (self._now, operation.limit))
+        promoted = self._apply_to(found, lambda _: Due())
         self._save()
         later = self._db.execute(NEXT_DUE).fetchone()
         return Promoted(len(promoted), later and later[0])
 
     def _recover(self, operation: Recover) -> Recovered:
         self._save()
-        rows = self._db.execute(RUNNING).fetchall()
-        lost = self._apply_to(rows, lambda job: Lost(job.token or 0))
+        self._db.execute(TRY_AGAIN)
+        lost = self._apply_to(self._find(RUNNING), lambda job: Lost(job.token or 0))
         self._save()
         self._route(operation.slots)
         unknown = self._db.execute(COUNT_UNKNOWN).fetchall()
@@ -234,13 +253,12 @@ class Batch:
         return claimed
 
     def _claim_slot(self, worker: str, slot: Slot, free: int) -> list[Job]:
-        rows = self._db.execute(READY, (slot, free)).fetchall()
-        arguments = {row[0]: row[-1] for row in rows}
+        found = self._find(READY, (slot, free))
         # Random, so that no token comes twice, not even after a restart.
-        jobs = self._apply_to([row[:-1] for row in rows], lambda _: Claimed(secrets.randbits(62), worker))
+        jobs = self._apply_to(found, lambda _: Claimed(secrets.randbits(62), worker))
         for job in jobs:
             self._turns.serve(job, self._entries[job.id].turn)
-        return [job._replace(arguments=arguments[self._entries[job.id].key]) for job in jobs]
+        return [job._replace(arguments=row[-1]) for (row, _), job in zip(found, jobs, strict=True)]
 
     # -- the working set -----------------------------------------------------
 
@@ -253,11 +271,45 @@ class Batch:
         job = job_of(row)
         return self._entries.setdefault(job.id, _Entry(row[0], turn_of(row), job, job, job))
 
-    def _apply_to(self, rows: Iterable[Row], event_for: Callable[[Job], Event]) -> list[Job]:
-        """Apply an event to each job of a query's rows; the query was made after `_save`."""
+    def _find(self, sql: str, values: Sequence[Any] = ()) -> list[_Found]:
+        """Take what a query finds into work; it is made after `_save`.
+
+        A row that cannot be read is set aside, and the query made again without it: all
+        the others would wait for its sake otherwise, and those to come too.
+        """
+        while True:
+            try:
+                rows = self._db.execute(sql, values).fetchall()
+                return [(row, self._adopt(row[: len(JOB)])) for row in rows]
+            except Exception as exc:
+                if _is_of_the_database(exc) or not self._set_aside(sql, values):
+                    raise
+
+    def _set_aside(self, sql: str, values: Sequence[Any]) -> bool:
+        """Have a query of jobs find no more what cannot be read of it; tell whether that is anything."""
+        keys = self._db.execute(f"SELECT key FROM ({sql})", values).fetchall()
+        unreadable = [(key, exc) for (key,) in keys if (exc := self._fault(key))]
+        for key, exc in unreadable:
+            (id_,) = self._db.execute(SET_ASIDE, (key,)).fetchone()
+            text = "job %s cannot be read (%s): it is set aside until the next start"
+            LOGGER.error(text, id_to_text(id_), type(exc).__name__)
+        return bool(unreadable)
+
+    def _fault(self, key: int) -> Exception | None:
+        """Return what is raised when a job is read; None when it can be."""
+        try:
+            for row in self._db.execute(ONE, (key,)):
+                job_of(row[: len(JOB)])
+        except Exception as exc:
+            if _is_of_the_database(exc):
+                raise
+            return exc
+        return None
+
+    def _apply_to(self, found: Iterable[_Found], event_for: Callable[[Job], Event]) -> list[Job]:
+        """Apply an event to each of the jobs that a query has found."""
         moved = []
-        for row in rows:
-            entry = self._adopt(row)
+        for _, entry in found:
             job = transition(entry.job, event_for(entry.job), self._now)
             self._move(entry, job)
             moved.append(job)
@@ -295,3 +347,8 @@ class Batch:
             entry.turn = turn_of(row)
             if job.version != entry.job.version:
                 entry.job = entry.written = job
+
+
+def _is_of_the_database(exc: Exception) -> bool:
+    """Tell whether SQLite itself reports an error. Of a text that is no UTF-8 it knows nothing."""
+    return getattr(exc, "sqlite_errorcode", None) is not None

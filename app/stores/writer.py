@@ -43,6 +43,12 @@ class Claimer:
     def take(self, jobs: Sequence[Job]) -> None:
         """Run what was claimed. Called on the writer's thread, after the commit."""
 
+    def missed(self) -> None:
+        """Have a batch carried out soon, for another claim: nothing of the last one has happened.
+
+        Called on the writer's thread. Nobody else may ever come with a batch.
+        """
+
 
 Listener = Callable[[Sequence[Job]], object]
 
@@ -142,6 +148,7 @@ class Writer:
         except StoreUnavailableError as exc:
             self._last_commit = None
             LOGGER.error("the store cannot be written: %s", exc)  # noqa: TRY400  (expected; a traceback says no more)
+            self._miss(claim)
             _refuse(batch, StoreUnavailableError, str(exc))
         except Exception as exc:
             riding = "" if claim is None else " and a claim"
@@ -160,10 +167,15 @@ class Writer:
         elif len(batch) > 1:
             parts = [([item], None) for item in batch]
         else:
+            self._miss(claim)
             _refuse(batch, OperationFailedError, f"an operation failed: {type(exc).__name__}")
             return
         for part in parts:
             self._carry_out(*part)
+
+    def _miss(self, claim: Claim | None) -> None:
+        if claim is not None:
+            _shielded(self._claimer.missed)
 
     def _announce(self, batch: Sequence[_Item], applied: Applied, *, claimed: bool) -> None:
         outcomes = list(applied.outcomes)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
@@ -20,16 +21,22 @@ class CoroutineFuture(Future[Any]):
     """The future of a coroutine on another thread's loop.
 
     As with a Task, `cancel()` of a running one returns True: it is cancelled in asyncio's
-    way, and ends when the coroutine does. `result()` and `exception()` raise RuntimeError
-    where they would block the loop that the coroutine needs.
+    way, once however often it is asked, and ends when the coroutine does. `result()` and
+    `exception()` raise RuntimeError where they would block the loop that the coroutine needs.
     """
 
-    __slots__ = ("_loop", "_task")
+    __slots__ = ("_loop", "_task", "_told")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
+        self._told = False
+
+    @property
+    def told(self) -> bool:
+        """Whether the coroutine was cancelled: from then on it cleans up. Changes on the loop only."""
+        return self._told
 
     def start(self, coroutine: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> None:
         """Have the coroutine run in that context; from any thread, once."""
@@ -37,14 +44,26 @@ class CoroutineFuture(Future[Any]):
 
     def cancel(self) -> bool:
         """Ask the coroutine to stop; False when it has finished."""
+        # When the loop is closed it is too late to tell the coroutine, and to start it.
+        return self.cancel_soon() or super().cancel()
+
+    def cancel_soon(self) -> bool:
+        """Have the loop's thread ask the coroutine to stop; no callback runs on this one.
+
+        Returns False, and has done nothing, when it is done or the loop is closed.
+        """
         if self.done():
-            return self.cancelled()
-        self._cancel_requested = True
+            return False
+        with self._lock:
+            asked, self._cancel_requested = self._cancel_requested, True
+        if asked:
+            # The job's request may come here twice, by a Task that waits for this too. The
+            # second error would be raised in the cleanup that follows the first.
+            return not self._loop.is_closed()
         try:
             self._loop.call_soon_threadsafe(self._cancel_on_loop)
         except RuntimeError:
-            # The loop is closed, so it is too late to tell the coroutine, and to start it.
-            return super().cancel()
+            return False
         return True
 
     def _begin(self, coroutine: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> None:
@@ -52,6 +71,7 @@ class CoroutineFuture(Future[Any]):
 
     def _cancel_on_loop(self) -> None:
         if self._task is not None and self.running():
+            self._told = True
             self._task.cancel()
         else:
             # asyncio never enters a coroutine that is cancelled before its first step, so
@@ -126,6 +146,15 @@ class Coroutines:
                 # Kept only now: when no thread could be had, the next coroutine tries again.
                 self._loop, self._thread = loop, thread
             return self._loop
+
+    def catch_up(self, timeout: float) -> None:
+        """Wait until the loop has done what it was given so far, for `timeout` seconds at most."""
+        loop, caught_up = self._loop, threading.Event()
+        # RuntimeError: it is closed.
+        with suppress(RuntimeError):
+            if loop is not None:
+                loop.call_soon_threadsafe(caught_up.set)
+                caught_up.wait(timeout)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)

@@ -4,20 +4,28 @@ import contextvars
 import inspect
 import logging
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from app.core import Executor, Future, FutureCancelledError, Task
-from app.core.executor import run_call
-from app.jobs.context import SCOPE, Context, Scope, run_inline
+from app.core import Future, FutureCancelledError
+from app.jobs.context import SCOPE, Context
 from app.jobs.lifecycle import Event, Failed, Progressed, Succeeded
 from app.jobs.model import Failure, Job, Progress
 from app.jobs.outcome import failure_of, result_to_json
 from app.jobs.registry import Kind, TaskDefinition
+from app.worker.calls import CallScope, Driver, JobTask, Nested, cancel_on_loop, make_task
+from app.worker.coroutines import CoroutineFuture
 from app.worker.pools import Pools
 
 LOGGER = logging.getLogger(__name__)
+
+LOOP_PATIENCE = 1.0
+"""Seconds that the coroutines' loop gets to tell a coroutine before what it may wait for is stopped."""
+
+LOGGED_CHARACTERS = 200
+"""Characters of an exception's message that the log gets."""
 
 
 class Owner(Protocol):
@@ -59,8 +67,10 @@ class Execution:
         self._open = 1
         """What has not ended yet: the function, and the calls. At zero the job has ended."""
         self._calls: set[Future[Any]] = set()
-        self._driver: Future[Any] | None = None
+        self._driver: Driver | None = None
         self._ending: Event | None = None
+        self._started = time.monotonic()
+        self._gave_in = False
         self._progress: Progress | None = None
         self._reported = True
 
@@ -105,7 +115,7 @@ class Execution:
     def _start_generator(self) -> None:
         try:
             call = self._definition.signature.coerce(self.job.arguments)
-            task: Task[Any] = Task(self._definition.fn(*call.args, **call.kwargs), self._owner.pools.steps)
+            task = JobTask(self._definition.fn(*call.args, **call.kwargs), self._owner.pools.steps)
         except BaseException as exc:  # noqa: BLE001
             self._raised(exc)
         else:
@@ -116,7 +126,7 @@ class Execution:
         call = self._definition.signature.coerce(self.job.arguments)
         return await self._definition.fn(*call.args, **call.kwargs)
 
-    def _drive(self, driver: Future[Any]) -> None:
+    def _drive(self, driver: Driver) -> None:
         """Let the future that will run the job's code end it, and be cancelled with it."""
         with self._lock:
             self._driver = driver
@@ -144,6 +154,7 @@ class Execution:
         self._end(event)
 
     def _raised(self, exc: BaseException) -> None:
+        self._gave_in = self._asked and isinstance(exc, FutureCancelledError)
         self._end(self._failed(exc))
 
     def _failed(self, exc: BaseException) -> Failed:
@@ -174,7 +185,39 @@ class Execution:
         if event is not None:
             self._owner.ended(self, event)
 
+    def log(self, event: Event) -> None:
+        """Leave one line of the end: of a failure a warning, without the traceback, which may show secrets.
+
+        What goes well is for debugging only: a line for each job would cost a third of the throughput.
+        """
+        failed = isinstance(event, Failed) and not self._gave_in
+        level = logging.WARNING if failed else logging.DEBUG
+        if not LOGGER.isEnabledFor(level):
+            return
+        ending = "succeeded"
+        if isinstance(event, Failed):
+            # The record says only `cancelled` of a job that was asked to stop, whatever its
+            # cleanup has raised: here is the one trace of that.
+            how = "cancelled" if self._gave_in else "failed when asked to stop" if self._asked else "failed"
+            ending = how if self._gave_in else f"{how}: {_one_line(event.failure)}"
+        job, seconds = self.job, time.monotonic() - self._started
+        line = "job %s (%s, attempt %d, %.3f s) %s"
+        LOGGER.log(level, line, job.id, job.task, job.attempt, seconds, ending)
+
     # -- stopping ------------------------------------------------------------
+    #
+    # Whom a request reaches. The driver and the calls that there are when it comes are
+    # told by it. A call submitted after it is not begun, its future is cancelled: it would
+    # never be told, and whoever waits for it would wait for ever. That is what checkpoint()
+    # does to a plain function, and like checkpoint() it does so every time. But code that has been
+    # told, a generator that got the error or a coroutine that was cancelled, cleans up by
+    # now: what it submits from then on is left alone, and what those calls submit too, or
+    # no cleanup could ever submit. A generator that is asked within a step is told at its
+    # next yield, so until then its calls are not cleanup.
+    #
+    # `_asked` is set, and the calls are taken, in one hold of the lock; a call is entered
+    # among them and `_asked` looked at in one hold too. So each call is told by exactly
+    # one of the two, or spared.
 
     def ask_to_stop(self) -> None:
         """Pass a cancellation on to the code, in the way of its kind; once is enough.
@@ -185,19 +228,24 @@ class Execution:
             if self._asked:
                 return
             self._asked = True
-        # Cancelled futures call back, and those callbacks may be the user's: not on the caller's thread.
-        self._owner.pools.stops.submit(self._stop)
+            running = list(self._calls) if self._driver is None else [self._driver, *self._calls]
+            # Under the lock: what they submit from now on is cancelled by the loop too, after them.
+            others = cancel_on_loop(running)
+        self._stop_soon(others, after_loop=len(others) < len(running))
 
-    def _stop(self) -> None:
-        with self._lock:
-            calls, driver = list(self._calls), self._driver
-        if driver is not None:
-            _cancel(driver)
-        for call in calls:
-            # The driver has asked what it waits for. A Task that is asked twice would
-            # get the second error into the cleanup that follows the first.
-            if not call.cancel_requested():
-                _cancel(call)
+    def _stop_soon(self, futures: list[Future[Any]], *, after_loop: bool) -> None:
+        if futures:
+            # Cancelled futures call back, and those callbacks may be the user's: not on this thread.
+            self._owner.pools.stops.submit(self._stop, futures, after_loop)
+
+    def _stop(self, futures: list[Future[Any]], after_loop: bool) -> None:
+        if after_loop:
+            # A coroutine that comes to await a call which is cancelled already would get that error
+            # first, and its own cancellation in its cleanup. Not for ever: it may block the
+            # loop, waiting for one of these.
+            self._owner.pools.coroutines.catch_up(LOOP_PATIENCE)
+        for future in futures:
+            _cancel(future)
 
     # -- the scope of the job's code -----------------------------------------
 
@@ -225,50 +273,94 @@ class Execution:
 
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Run a call as part of the job. Raises RuntimeError when the job has ended."""
-        self._open_one()
+        return self.submit_from(self._driver, fn, args, kwargs)
+
+    def submit_from(
+        self,
+        driver: Driver | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        spared: bool = False,
+    ) -> Future[Any]:
+        """Run a call that this driver's code submits. spared: that code is itself part of a cleanup."""
+        with self._lock:
+            if not self._open:
+                # Some thread of the function's own has outlived it, and nobody would wait for the call.
+                raise RuntimeError(f"job {self.job.id} has ended")
+            refused = self.refuses(driver, spared=spared)
+            # What is let in after the request is let in because it belongs to a cleanup.
+            spared = self._asked
+            self._open += not refused
+        if refused:
+            return self._refused(driver)
         try:
-            future = self._submit(fn, args, kwargs)
+            call = self._begin(CallScope(self, spared), fn, args, kwargs)
         except BaseException:
             self._close_one()
             raise
-        with self._lock:
-            self._calls.add(future)
-        future.add_done_callback(self._call_done)
+        call.add_done_callback(self._call_done)
+        return call
+
+    def refuses(self, driver: Driver | None, *, spared: bool) -> bool:
+        """Tell whether what this driver's code submits now is not to be begun."""
+        return self._asked and not spared and (driver is None or not driver.told)
+
+    def _refused(self, driver: Driver | None) -> Future[Any]:
+        """Return a cancelled future; to a coroutine one that the loop cancels, after the coroutine itself.
+
+        It would otherwise get two errors: this one, and its own cancellation in its cleanup.
+        """
+        on_loop = isinstance(driver, CoroutineFuture)
+        future = self._owner.pools.coroutines.future() if on_loop else Future[Any]()
+        future.cancel()
         return future
 
-    def _open_one(self) -> None:
-        with self._lock:
-            if self._open:
-                self._open += 1
-                return
-        # Some thread of the function's own has outlived it, and nobody would wait for the call.
-        raise RuntimeError(f"job {self.job.id} has ended")
-
-    def _submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    def _begin(
+        self, scope: CallScope, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Future[Any]:
         pools, context = self._owner.pools, contextvars.copy_context()
         if inspect.iscoroutinefunction(fn):
-            # Not nested: a coroutine occupies no thread, and an inline call would block all the others.
-            context.run(SCOPE.set, self)
             future = pools.coroutines.future()
+            scope.driven_by(future)
+            context.run(SCOPE.set, scope)
+            # Before it begins: it must not submit before it can be told.
+            self._add(future, scope)
             future.start(partial(fn, *args, **kwargs), context)
             return future
-        context.run(SCOPE.set, _Nested(self))
+        context.run(SCOPE.set, Nested(scope))
         if inspect.isgeneratorfunction(fn):
-            return context.run(_start_task, pools.parts, fn, args, kwargs)
-        return pools.calls.submit(context.run, fn, *args, **kwargs)
+            call = context.run(make_task, pools.parts, fn, args, kwargs)
+            if isinstance(call, JobTask):
+                scope.driven_by(call)
+                self._add(call, scope)
+                call.step()
+            return call
+        call = pools.calls.submit(context.run, fn, *args, **kwargs)
+        self._add(call, scope)
+        return call
+
+    def _add(self, call: Future[Any], scope: CallScope) -> None:
+        """Enter the call among those that a request reaches, and pass on one that has come meanwhile."""
+        with self._lock:
+            self._calls.add(call)
+            if not self._asked or scope.spared:
+                return
+            others = cancel_on_loop([call])
+        try:
+            self._stop_soon(others, after_loop=True)
+        except RuntimeError:
+            LOGGER.exception("a call of job %s cannot be interrupted", self.job.id)
 
 
-def _start_task(
-    executor: Executor, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Future[Any]:
-    made: Future[Any] = Future()
-    run_call(made, fn, args, kwargs)
-    if made.exception() is not None:
-        # Arguments that do not fit are the future's failure, as with any other function.
-        return made
-    task: Task[Any] = Task(made.result(), executor)
-    task.step()
-    return task
+def _one_line(failure: Failure) -> str:
+    """Return the exception for the log: one line, whatever is in it, and no more than an operator needs."""
+    message = failure.message
+    if len(message) > LOGGED_CHARACTERS:
+        message = message[: LOGGED_CHARACTERS - 3] + "..."
+    text = f"{failure.type}: {message}"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _cancel(future: Future[Any]) -> None:
@@ -277,19 +369,3 @@ def _cancel(future: Future[Any]) -> None:
     except BaseException:
         # A callback's SystemExit; the others have to be told all the same.
         LOGGER.exception("a callback raised when %r was cancelled", future)
-
-
-class _Nested:
-    """The scope of a submitted call: the job's own, but what it submits runs inline.
-
-    It could otherwise wait for a thread of the pool that it occupies itself.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        self.context = scope.context
-        self.checkpoint = scope.checkpoint
-        self.progress = scope.progress
-
-    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
-        """Run a call here and now."""
-        return run_inline(fn, args, kwargs)

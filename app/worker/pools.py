@@ -24,7 +24,8 @@ class Pools:
     wait for none of these threads, because what a call or a part submits runs inline.
 
     stops: tells code to stop; futures that are cancelled call back, and the callbacks
-    may be the user's. A thread each: one that never returns must hold up no other.
+    may be the user's. A thread for each job that needs one: one that never returns must
+    hold up no other. Coroutines need none, they are told by their loop.
     """
 
     def __init__(self, threads: int) -> None:

@@ -2,7 +2,8 @@
 
 It has no loop that asks for work. The writer takes its claim along in every batch,
 and every batch that could make a job ready, or follows from a slot becoming free, is
-one. What is due by the clock is made ready by the ticker.
+one. What is due by the clock is made ready by the ticker, which also repeats a claim
+that the store could not answer.
 """
 
 import logging
@@ -75,6 +76,8 @@ class Worker(Claimer):
         self._free = dict(slots)
         self._executions: dict[str, Execution] = {}
         self._claiming = False
+        self._answered = True
+        """Whether the last claim was. Written on the writer's thread only."""
         self._reporting: list[Execution] = []
         self._settling = 0
         """Settlements that are not stored yet; those in `_unsettled` among them."""
@@ -104,8 +107,8 @@ class Worker(Claimer):
 
     @property
     def claiming(self) -> bool:
-        """Whether it takes jobs."""
-        return self._claiming
+        """Whether it takes jobs: it wants to, the last claim was answered, and its ticker lives."""
+        return self._claiming and self._answered and self._ticker.is_alive()
 
     # -- the writer's side ---------------------------------------------------
 
@@ -120,12 +123,19 @@ class Worker(Claimer):
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Run claimed jobs. Nothing is raised: the writer has answers to give after this."""
+        self._answered = True
         for job in jobs:
             try:
                 self._run(Execution(job, self._registry.get(job.task), self))
             except Exception as exc:
                 LOGGER.exception("job %s cannot be run", job.id)
                 self._settle(Change(job.id, (Failed(job.token or 0, failure_of(exc)),)))
+
+    def missed(self) -> None:
+        """Have the ticker claim again in a while."""
+        self._answered = False
+        with self._lock:
+            self._retry_soon()
 
     def _run(self, execution: Execution) -> None:
         job = execution.job
@@ -173,13 +183,17 @@ class Worker(Claimer):
         job = execution.job
         with self._lock:
             # If it was put back meanwhile, the store refuses the settlement: the token is stale.
-            if self._executions.get(job.id) is execution:
+            counts = self._executions.get(job.id) is execution
+            if counts:
                 del self._executions[job.id]
             self._free[job.slot] += 1
             # In the same step: a drain must not take the worker for idle in between.
             self._settling += 1
         progress = execution.last_progress()
         self._hand_over(Change(job.id, (event,) if progress is None else (progress, event)))
+        if counts:
+            # Last: no handler of the log's can keep the job from being settled.
+            execution.log(event)
 
     def _settle(self, change: Change) -> None:
         with self._lock:
@@ -225,6 +239,7 @@ class Worker(Claimer):
                 unsettled, self._unsettled = self._unsettled, []
                 due = self._next_due is not None and self._next_due <= self._clock()
                 due, self._unpromoted = due or self._unpromoted, False
+                missed = not self._answered
                 self._report_at = self._retry_at = None
             if due:
                 self._promote()
@@ -232,6 +247,9 @@ class Worker(Claimer):
                 self._report(execution)
             for change in unsettled:
                 self._hand_over(change)
+            if missed:
+                # For the claim that rides in its batch.
+                self._writer.submit(Probe())
 
     def _rest(self) -> bool:
         """Sleep until there is something to do; False at the end."""

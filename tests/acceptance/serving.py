@@ -26,9 +26,9 @@ def environment(**settings: str) -> dict[str, str]:
 class Running:
     """A started service: its first lines, its address, and a client for it."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, port: int = 0, *, read_errors: bool = True, **settings: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve", "--port", "0"],
+            [sys.executable, "-m", "app", "serve", "--port", str(port)],
             cwd=folder,
             env=environment(**settings),
             stdout=subprocess.PIPE,
@@ -37,7 +37,8 @@ class Running:
         )
         self._errors: list[str] = []
         self._collector = threading.Thread(target=self._collect_errors)
-        self._collector.start()
+        if read_errors:
+            self._collector.start()
         self.announcement = list(self._announced())
         self.url = self.announcement[0].split()[3] if self.announcement else ""
         self.client = httpx.Client(base_url=self.url, timeout=TIMEOUT)
@@ -88,7 +89,8 @@ class Running:
         """Wait for the end, and return the exit code."""
         code = self.process.wait(TIMEOUT)
         self.client.close()
-        self._collector.join(TIMEOUT)
+        if self._collector.is_alive():
+            self._collector.join(TIMEOUT)
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
@@ -101,9 +103,9 @@ class Running:
 
 
 @contextmanager
-def service(folder: Path, **settings: str) -> Iterator[Running]:
+def service(folder: Path, port: int = 0, *, read_errors: bool = True, **settings: str) -> Iterator[Running]:
     """Run a service in a folder; it is killed at the end if it still runs."""
-    running = Running(folder, **settings)
+    running = Running(folder, port, read_errors=read_errors, **settings)
     try:
         yield running
     finally:

@@ -51,7 +51,7 @@ def test_a_job_is_done_when_it_is_cancelled_or_has_finished(state):
 
 
 @pytest.mark.parametrize("state", State)
-@pytest.mark.parametrize("hold", [Hold.NONE, Hold.DUE_LATER, Hold.UNKNOWN_TASK])
+@pytest.mark.parametrize("hold", [*Hold, Hold.NONE])
 def test_a_job_is_ready_when_it_is_pending_and_nothing_holds_it(state, hold):
     ready = JOB._replace(state=state, hold=hold).ready
     assert ready == (state is State.PENDING and hold is Hold.NONE)

@@ -84,6 +84,6 @@ def test_what_passes_says_when_to_try_again():
 
 
 def test_the_docstring_draws_the_whole_tree_of_errors():
-    from app import service as service_module
+    from app.service import service as service_module
 
     assert all(error.__name__ in service_module.__doc__ for error in SERVICE_ERRORS)

@@ -5,10 +5,13 @@ from contextlib import closing
 
 import pytest
 
-from app import service as service_module
+from app.core import State
+from app.jobs.model import Hold
 from app.service import DrainingError, StoreDownError, Submission, UnavailableError
+from app.service import service as service_module
 from app.stores.base import Probe
-from tests.worker.house import PATIENCE
+from app.worker import worker as worker_module
+from tests.worker.house import PATIENCE, ManualClock
 
 
 def double(n: int = 1):
@@ -93,6 +96,63 @@ def test_a_service_whose_worker_takes_no_jobs_is_not_ready(serve):
         return True
 
     assert serve(test, double, start=False)
+
+
+def test_a_row_that_cannot_be_read_stops_neither_other_jobs_nor_readiness(serve):
+    async def test(service):
+        house = service.house
+        await service.submit("t", Submission("double"))
+        house.store._db.execute("UPDATE jobs SET tags = '{'")
+        house.start()
+        good = await service.submit("t", Submission("double", (4,)))
+        result = (await service.wait("t", good.id, PATIENCE)).result
+        await service.check_ready()
+        return result, house.store._db.execute("SELECT state, hold FROM jobs WHERE key = 1").fetchone()
+
+    assert serve(test, double, start=False) == ("8", (State.PENDING, Hold.UNREADABLE))
+
+
+def test_a_service_whose_claims_fail_is_not_ready_and_is_again_when_they_are_answered(serve, monkeypatch):
+    monkeypatch.setattr(worker_module, "RETRY_INTERVAL", 0.01)
+
+    async def test(service):
+        worker = service.house.worker
+        name, worker.name = worker.name, "\ud800"  # which no store can keep
+        job = await service.submit("t", Submission("double", (4,)))
+        # The job was stored, and its claim tried, in the same turn of the writer's.
+        service.house.flush()
+        with pytest.raises(UnavailableError, match="no worker takes jobs"):
+            await service.check_ready()
+        worker.name = name
+        result = (await service.wait("t", job.id, PATIENCE)).result
+        await service.check_ready()
+        return result
+
+    assert serve(test, double) == "8"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_service_whose_ticker_has_died_is_not_ready(serve):
+    class DeadlyClock(ManualClock):
+        deadly = False
+
+        def __call__(self):
+            if self.deadly and threading.current_thread().name == "errand-ticker":
+                raise SystemExit
+            return super().__call__()
+
+    clock = DeadlyClock()
+
+    async def test(service):
+        await service.check_ready()
+        clock.deadly = True
+        await service.submit("t", Submission("double", delay=3600))
+        await asyncio.to_thread(service.house.worker._ticker.join, PATIENCE)
+        with pytest.raises(UnavailableError, match="no worker takes jobs"):
+            await service.check_ready()
+        return True
+
+    assert serve(test, double, clock=clock)
 
 
 def test_a_draining_service_is_not_ready(serve):

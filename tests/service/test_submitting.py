@@ -169,6 +169,26 @@ def test_a_draining_service_takes_no_jobs_and_shows_those_it_has(serve):
     assert (job.result, stored) == ("8", 1)
 
 
+def test_a_drain_that_begins_while_arguments_are_checked_lets_no_job_slip_in(serve):
+    checking, release = threading.Event(), threading.Event()
+
+    def check(n):
+        checking.set()
+        assert release.wait(PATIENCE)
+        return n
+
+    async def test(service):
+        submitting = asyncio.ensure_future(service.submit("t", Submission("task", (1,))))
+        assert await asyncio.to_thread(checking.wait, PATIENCE)
+        service.drain()
+        release.set()
+        with pytest.raises(DrainingError):
+            await submitting
+        return rows(service.house)
+
+    assert serve(test, definition_of(check)) == 0
+
+
 # -- validators of the user's own
 
 

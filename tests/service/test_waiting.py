@@ -168,12 +168,44 @@ def test_a_waiter_looks_again_only_when_its_job_has_changed(serve):
         for n in range(50):
             await service.wait("t", (await submit(service, n)).id, HOUR)
         end.set_result("done")
-        return looks.count(job.id) - before, (await waiting).result
+        result = (await waiting).result
+        return looks.count(job.id) - before, result
 
     looked, result = serve(test, speaks, double)
-    # For the progress, if that was not before, and when it was done.
-    assert looked <= 2
+    # When it was done.
+    assert looked == 1
     assert result == '"done"'
+
+
+def test_progress_wakes_nobody_who_waits_for_the_end(serve):
+    looks, go = [], threading.Semaphore(0)
+
+    def speaks():
+        for n in range(3):
+            go.acquire()
+            progress(n)
+        return "done"
+
+    async def test(service):
+        get = service.house.store.get
+        job = await submit(service, task="speaks")
+
+        async def counted(tenant, job_id):
+            looks.append(asyncio.current_task())
+            return await get(tenant, job_id)
+
+        service.house.store.get = counted
+        waiting = [asyncio.ensure_future(service.wait("t", job.id, HOUR)) for _ in range(5)]
+        for n in range(2):
+            go.release()
+            while job.progress is None or job.progress.done != n:
+                job = await service.wait("t", job.id, HOUR, job.version)
+        before = [looks.count(waiter) for waiter in waiting]
+        go.release()
+        answers = await asyncio.gather(*waiting)
+        return before, [looks.count(waiter) for waiter in waiting], {answer.result for answer in answers}
+
+    assert serve(test, speaks) == ([1] * 5, [2] * 5, {'"done"'})
 
 
 def test_no_wake_up_is_lost_however_the_wait_and_the_end_race(serve):

@@ -40,7 +40,7 @@ class SqliteMachine(StoreMachine):
             }
         )
         kept = {tuple(key): n for *key, n in db.execute("SELECT tenant, queue, task, state, n FROM counters")}
-        assert {key: n for key, n in kept.items() if n} == counted
+        assert kept == counted
         ready = "SELECT count(*) FROM jobs {} WHERE state = 'pending' AND hold = 0 AND slot <> ''"
         model = sum(job.ready for job in self.jobs.values())
         assert db.execute(ready.format("INDEXED BY jobs_ready")).fetchone() == (model,)

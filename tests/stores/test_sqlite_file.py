@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -27,6 +28,9 @@ from app.stores.base import (
 from app.stores.ownership import Ownership
 from app.stores.sqlite import APPLICATION_ID, SqliteStore
 from tests.stores.driving import NOW, change, claim, get, insert, new_job, one
+
+PATIENCE = 20
+"""Seconds that a store waits here which must not wait."""
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -325,6 +329,45 @@ def test_reads_of_a_closed_store_say_that_it_is_unavailable(path):
     store.close()
     with pytest.raises(StoreUnavailableError):
         get(store, new_job())
+
+
+# -- readers -----------------------------------------------------------------
+
+
+def test_a_reader_cannot_write_and_the_one_on_the_event_loop_waits_for_no_lock(path):
+    with closing(SqliteStore(path)) as store:
+        for reader in (store._reader, store._scanner):
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                reader.execute("INSERT INTO probe VALUES (1, 1)")
+        assert store._reader.execute("PRAGMA busy_timeout").fetchone() == (0,)
+        assert store._scanner.execute("PRAGMA busy_timeout").fetchone() == (5000,)
+
+
+# A writer that was killed while it wrote the index of the log, and another program that repairs that:
+# it holds the locks for writing, checkpoints and recovery. Not in this process: locks are the process's.
+REPAIRER = """
+import fcntl, sys
+with open(sys.argv[1] + "-shm", "r+b") as index:
+    fcntl.lockf(index, fcntl.LOCK_EX | fcntl.LOCK_NB, 3, 120)
+    index.write(b"half-written")
+    index.flush()
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_read_on_the_event_loop_does_not_wait_while_another_program_repairs_the_log(path):
+    job = new_job()
+    with closing(SqliteStore(path, lock_timeout=PATIENCE)) as store:
+        insert(store, job)
+        with run(REPAIRER, path) as repairer:
+            assert repairer.stdout.readline() == "locked\n"
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailableError, match="locked"):
+                get(store, job)
+            assert time.monotonic() - began < PATIENCE / 2
+            repairer.communicate()
+        assert get(store, job) == job
 
 
 # -- the schema ---------------------------------------------------------------

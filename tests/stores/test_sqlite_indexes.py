@@ -4,7 +4,7 @@ import pytest
 
 from app.core import State
 from app.jobs.model import Outcome
-from app.stores import sqlite_batch
+from app.stores import rows, sqlite_batch
 from app.stores.base import Filter, Paging
 from app.stores.sqlite import SqliteStore, _Query
 from tests.stores.driving import NOW
@@ -34,8 +34,9 @@ def test_promotion_walks_the_index_of_due_times(store, sql, values):
     assert "B-TREE" not in steps
 
 
-def test_recovery_finds_what_ran_by_its_index(store):
-    assert "INDEX jobs_running" in plan(store, sqlite_batch.RUNNING, ())
+@pytest.mark.parametrize("sql", [sqlite_batch.RUNNING, sqlite_batch.TRY_AGAIN])
+def test_recovery_finds_what_ran_by_its_index(store, sql):
+    assert "INDEX jobs_running" in plan(store, sql, ())
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,13 @@ def test_recovery_finds_what_ran_by_its_index(store):
 )
 def test_recovery_reads_none_of_the_jobs_that_are_done(store, sql, values):
     assert "INDEX jobs_by_state (tenant=? AND state=?)" in plan(store, sql, values)
+
+
+@pytest.mark.parametrize("count", rows.SIZES)
+def test_counts_that_are_zero_are_found_by_their_key(store, count):
+    steps = plan(store, rows.delete_zeros(count), ("",) * 4 * count)
+    assert "PRIMARY KEY (tenant=? AND queue=? AND task=? AND state=?)" in steps
+    assert "SCAN" not in steps
 
 
 def test_turns_are_dealt_without_reading_what_is_not_ready(store):

@@ -4,7 +4,7 @@ import pytest
 
 from app.jobs.lifecycle import CancelRequested
 from app.jobs.model import Slot
-from app.stores.base import Claim, Filter, Insert, Paging
+from app.stores.base import Change, Claim, Filter, Insert, Paging
 from app.stores.sqlite import SqliteStore
 from tests.stores.driving import NOW, change, claim, insert, new_job, one, page
 
@@ -22,6 +22,15 @@ def test_queues_that_are_empty_again_are_not_kept_in_memory(store):
     for job in jobs:
         change(store, job, CancelRequested())
     assert (store._memory.counters._waiting, store._memory.counters._unfinished) == ({}, {})
+
+
+def test_queues_that_are_empty_again_are_not_kept_in_the_file(store):
+    jobs = [new_job(queue=f"q{n}", tenant=f"t{n}") for n in range(300)]
+    insert(store, *jobs)
+    store.apply([Change(job.id, (CancelRequested(),)) for job in jobs[1:]], NOW)
+    rows = store._db.execute("SELECT queue, state, n FROM counters ORDER BY queue LIMIT 2").fetchall()
+    assert rows == [("q0", "pending", 1), ("q1", "cancelled", 1)]
+    assert store._db.execute("SELECT count(*) FROM counters").fetchone() == (300,)
 
 
 def test_lanes_that_have_nothing_waiting_are_forgotten(store, monkeypatch):

@@ -53,6 +53,7 @@ class Slots(Claimer):
         self.free = free
         self.taken = []
         self.took = threading.Event()
+        self.misses = 0
 
     def request(self):
         return Claim("worker", {Slot.THREAD: self.free}) if self.free else None
@@ -62,6 +63,9 @@ class Slots(Claimer):
         self.taken += jobs
         if jobs:
             self.took.set()
+
+    def missed(self):
+        self.misses += 1
 
 
 @pytest.fixture
@@ -184,12 +188,14 @@ def test_claimed_jobs_are_taken_before_anybody_is_told(writer):
     assert order.count("future") == 1
 
 
-@pytest.mark.parametrize("part", ["request", "take"])
+@pytest.mark.parametrize("part", ["request", "take", "missed"])
 def test_a_worker_that_raises_holds_up_nobody(store, writer, caplog, part):
     def broken(*_):
         raise RuntimeError("worker is broken")
 
     worker = Slots(1)
+    if part == "missed":
+        worker.request = lambda: Claim("\ud800", {Slot.THREAD: 1})
     setattr(worker, part, broken)
     writer.attach(worker)
     job = new_job()
@@ -240,6 +246,8 @@ def test_a_claim_that_fails_harms_no_other_operation_and_leaves_them_in_one_batc
     assert writer.submit(Probe()).result(SOON) is None
     assert [get(store, job).state for job in jobs] == [State.PENDING] * 3
     assert [len(batch) for batch in store.batches[:4]] == [1, 4, 3, 1]
+    # The second time may be told a little later than the probe's result.
+    assert worker.misses in {1, 2}
     assert "a batch of 3 operations and a claim failed" in caplog.text
     assert "a batch of 3 operations failed" not in caplog.text
 
@@ -257,6 +265,39 @@ def test_a_store_that_is_unavailable_refuses_the_whole_batch_and_the_next_one_wo
     assert "database is locked" in caplog.text
     assert get(store, job) is None
     assert writer.submit(Insert(job)).result(SOON) == job
+
+
+def test_a_worker_hears_that_its_claim_was_refused_before_anybody_else_does(path, store, writer):
+    worker = Slots(1)
+    writer.attach(worker)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        refused = writer.submit(Probe())
+        misses = []
+        refused.add_done_callback(lambda _: misses.append(worker.misses))
+        assert isinstance(refused.exception(SOON), StoreUnavailableError)
+    assert writer.submit(Probe()).result(SOON) is None
+    assert (misses, worker.misses) == ([1], 1)
+
+
+def test_nobody_hears_of_a_claim_that_was_not_made(path, store, writer):
+    worker = Slots(0)
+    writer.attach(worker)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert isinstance(writer.submit(Probe()).exception(SOON), StoreUnavailableError)
+    assert worker.misses == 0
+
+
+def test_a_row_that_cannot_be_read_stops_no_claim(store, writer, caplog):
+    bad, good = new_job(), new_job()
+    writer.submit(Insert(bad)).result(SOON)
+    store._db.execute("UPDATE jobs SET tags = '{'")
+    worker = Slots(1)
+    writer.attach(worker)
+    writer.submit(Insert(good)).result(SOON)
+    assert ([job.id for job in worker.taken], worker.misses) == ([good.id], 0)
+    assert f"job {bad.id} cannot be read" in caplog.text
 
 
 def test_whether_the_last_batch_was_committed_is_known(path, writer):

@@ -17,9 +17,8 @@ import base64
 import binascii
 import json
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from app.core import Future, State, ThreadPoolExecutor
@@ -28,6 +27,7 @@ from app.jobs.errors import Fault, InvalidArgumentsError
 from app.jobs.lifecycle import CancelRequested
 from app.jobs.model import SECOND, Clock, Hold, Job, Outcome, new_id
 from app.jobs.registry import Registry, TaskDefinition
+from app.service.waiters import Waiters
 from app.stores import base
 from app.stores.base import Change, Filter, Insert, Limits, Paging, Probe, Store
 from app.stores.writer import Writer
@@ -132,7 +132,7 @@ class Service:
         self._draining = False
         self._checkers = ThreadPoolExecutor(CHECKERS, "errand-check")
         self._checks: set[Future[None]] = set()
-        self._waiters = _Waiters()
+        self._waiters = Waiters()
         writer.listen(self._waiters.notify)
 
     # -- submitting ----------------------------------------------------------
@@ -142,11 +142,16 @@ class Service:
 
         Raises UnknownTaskError, InvalidArgumentsError, TooManyJobsError, UnavailableError.
         """
-        if self._draining:
-            raise DrainingError("the service is stopping and takes no new jobs")
+        self._refuse_when_draining()
         definition = self._registry.get(submission.task)
         await self._check_arguments(definition, submission)
+        # Again: a validator may have taken until the drain was over, and nobody would run the job.
+        self._refuse_when_draining()
         return await self._write(Insert(self._new_job(tenant, definition, submission), self._limits))
+
+    def _refuse_when_draining(self) -> None:
+        if self._draining:
+            raise DrainingError("the service is stopping and takes no new jobs")
 
     async def _check_arguments(self, definition: TaskDefinition, submission: Submission) -> None:
         signature = definition.signature
@@ -197,7 +202,7 @@ class Service:
         """
         deadline = time.monotonic() + seconds
         # Registered before the job is read: a change is either in what is read, or heard of.
-        with self._waiters.waiting(job_id) as changed:
+        with self._waiters.waiting(job_id, any_change=version is not None) as changed:
             while True:
                 job = await self.get(tenant, job_id)
                 left = deadline - time.monotonic()
@@ -272,10 +277,11 @@ class Service:
         """
         if self._draining:
             raise DrainingError("the service is stopping")
-        if not self._claiming():
-            raise UnavailableError("no worker takes jobs")
+        # First: the probe's batch brings a claim along, if the last one was not answered.
         if not self._writer.committed_within(PROBE_AFTER):
             await self._probe()
+        if not self._claiming():
+            raise UnavailableError("no worker takes jobs")
 
     async def _probe(self) -> None:
         with _translated():
@@ -298,61 +304,6 @@ def _check(signature: Signature, submission: Submission) -> None:
 
 async def _result(future: Any) -> Any:
     return await future
-
-
-class _Waiters:
-    """Those who wait for jobs to change, by job."""
-
-    def __init__(self) -> None:
-        self.released = False
-        self._by_job: defaultdict[str, set[_Signal]] = defaultdict(set)
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    @contextmanager
-    def waiting(self, job_id: str) -> Iterator["_Signal"]:
-        self._loop = asyncio.get_running_loop()
-        signal = _Signal()
-        self._by_job[job_id].add(signal)
-        try:
-            yield signal
-        finally:
-            signals = self._by_job[job_id]
-            signals.discard(signal)
-            if not signals:
-                del self._by_job[job_id]
-
-    def notify(self, jobs: Sequence[Job]) -> None:
-        """Wake whoever waits for one of these jobs; from any thread, one wake-up for all."""
-        if self._by_job and jobs and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._wake, jobs)
-
-    def _wake(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            for signal in self._by_job.get(job.id, ()):
-                signal.set()
-
-    def release(self) -> None:
-        self.released = True
-        for signals in self._by_job.values():
-            for signal in signals:
-                signal.set()
-
-
-class _Signal:
-    """Says that something has changed since the last wait."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def set(self) -> None:
-        self._event.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Return at the next change, or after so many seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        self._event.clear()
 
 
 @contextmanager
