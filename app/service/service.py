@@ -32,6 +32,9 @@ from app.stores import base
 from app.stores.base import Change, Filter, Insert, Limits, Paging, Probe, Store
 from app.stores.writer import Writer
 
+LARGE = 1000
+"""Items of an argument that are checked on the event loop at most."""
+
 PROBE_AFTER = 5.0
 """Seconds for which a commit shows that the store can be written."""
 
@@ -155,8 +158,8 @@ class Service:
 
     async def _check_arguments(self, definition: TaskDefinition, submission: Submission) -> None:
         signature = definition.signature
-        if signature.runs_user_code:
-            # Validators of the user's own must not hold up everybody else's requests.
+        if signature.runs_user_code or _is_large(submission):
+            # Validators of the user's own, and long lists, must not hold up everybody else's requests.
             await self._check_apart(signature, submission)
         else:
             signature.check(submission.args, dict(submission.kwargs))
@@ -320,6 +323,20 @@ def _translated() -> Iterator[None]:
     except base.StoreError as exc:
         # What exactly is wrong is in the log; a caller shall see no path and no SQL.
         raise StoreDownError("the store cannot be used at the moment") from exc
+
+
+def _is_large(submission: Submission) -> bool:
+    """Tell whether checking the arguments may take more than a moment."""
+    values = (*submission.args, *submission.kwargs.values())
+    return any(
+        isinstance(value, (list, dict)) and (len(value) > LARGE or _is_deep(value)) for value in values
+    )
+
+
+def _is_deep(value: list[Any] | dict[str, Any]) -> bool:
+    """Tell whether there are lists or objects within: how many is not worth counting."""
+    items = value.values() if isinstance(value, dict) else value
+    return any(isinstance(item, (list, dict)) for item in items)
 
 
 def _arguments(submission: Submission) -> str:

@@ -9,7 +9,7 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +23,7 @@ from app.stores.base import (
     Applied,
     Filter,
     Operation,
+    OperationFailedError,
     Page,
     Paging,
     StoreUnavailableError,
@@ -64,6 +65,7 @@ class SqliteStore:
         # What was opened is closed again when the next step fails.
         with ExitStack() as opened:
             opened.callback(_own(path).release)
+            _create(path)
             try:
                 self._db = opened.enter_context(closing(_connect(path, lock_timeout)))
                 _prepare(self._db, path)
@@ -74,11 +76,13 @@ class SqliteStore:
                 self._scanner = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
             except sqlite3.Error as exc:
                 raise StoreUnusableError(f"{path} cannot be opened: {exc}") from exc
+            self._files = _identities(path)
             self._scans = ThreadPoolExecutor(1, "errand-scan")
             self._opened = opened.pop_all()
 
     def apply(self, operations: Sequence[Operation], now: int) -> Applied:
         """See Store.apply."""
+        _require_unmoved(self._files)
         try:
             with _transaction(self._db):
                 batch = Batch(self._db, self._memory, now)
@@ -101,7 +105,12 @@ class SqliteStore:
         except ValueError:
             return None
         rows = self._read(self._reader, sql, (key, tenant))
-        return job_of(rows[0]) if rows else None
+        if not rows:
+            return None
+        job = _readable(rows[0])
+        if job is None:
+            raise OperationFailedError(f"job {job_id} cannot be read")
+        return job
 
     async def list(self, tenant: str, where: Filter, paging: Paging) -> Page:
         """See Store.list."""
@@ -123,7 +132,8 @@ class SqliteStore:
             # A lone surrogate: no text that is stored has one.
             return Page([], None)
         page, more = rows[: paging.limit], rows[paging.limit :]
-        return Page([job_of(row) for row in page], page[-1][0] if more else floor)
+        jobs = [job for job in map(_readable, page) if job is not None]
+        return Page(jobs, page[-1][0] if more else floor)
 
     def _floor(self, query: "_Query") -> int | None:
         """Return the key of the last row that may be examined; None when there are fewer."""
@@ -135,6 +145,15 @@ class SqliteStore:
             return connection.execute(sql, values).fetchall()
         except sqlite3.Error as exc:
             raise StoreUnavailableError(f"{self._path}: {exc}") from exc
+
+
+def _readable(row: Sequence[Any]) -> Job | None:
+    """Return the job of a row; None for a damaged one, which must not hide the others: the log tells."""
+    try:
+        return job_of(row)
+    except Exception:
+        LOGGER.exception("the row of job %r cannot be read", row[1])
+        return None
 
 
 def _is_ours(exc: sqlite3.Error) -> bool:
@@ -180,11 +199,43 @@ def _require_folder(path: Path) -> None:
         raise StoreUnusableError(msg)
 
 
+def _identities(path: Path) -> dict[Path, tuple[int, int]]:
+    """Return device and inode of the files that a promise to keep a job rests on."""
+    files = [path, Path(f"{path}-wal"), Path(f"{os.path.realpath(path)}.lock")]
+    return {file: identity for file in files if (identity := _identity(file)) is not None}
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _require_unmoved(files: Mapping[Path, tuple[int, int]]) -> None:
+    """Raise StoreUnavailableError when somebody has removed or replaced a file under our hands.
+
+    What is written to it is gone with this process, so nothing may be acknowledged.
+    """
+    for file, identity in files.items():
+        if _identity(file) != identity:
+            raise StoreUnavailableError(f"{file} was removed or replaced; restart the service")
+
+
 def _own(path: Path) -> Ownership:
     try:
         return Ownership(path)
     except OSError as exc:
         raise StoreUnusableError(f"{path}: its lock file cannot be made: {exc.strerror}") from exc
+
+
+def _create(path: Path) -> None:
+    """Make the file, for its owner alone: arguments and results may be anybody's secrets."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as exc:
+        raise StoreUnusableError(f"{path} cannot be opened: {exc.strerror}") from exc
 
 
 def _connect(path: Path, lock_timeout: float) -> sqlite3.Connection:

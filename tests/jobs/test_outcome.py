@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import itertools
 import json
 import math
 
@@ -50,7 +51,6 @@ class Model(BaseModel):
         (Point(1, 2.0), '{"x":1,"y":2.0}'),
         (Model(name="n", at=dt.date(2026, 1, 2)), '{"name":"n","at":"2026-01-02"}'),
         (2**70, str(2**70)),
-        ((n for n in range(2)), "[0,1]"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -242,3 +242,9 @@ def test_a_traceback_of_nothing_but_our_own_code_is_kept():
     future = Future()
     run_call(future, Future().result, (0,), {})
     assert "in run_call" in failure_of(future.exception()).traceback
+
+
+@pytest.mark.parametrize("value", [itertools.count(), (n for n in "ab"), iter([1])])
+def test_an_iterator_is_no_result_because_it_may_have_no_end(value):
+    with pytest.raises(ResultError, match="return a list"):
+        result_to_json(value, LIMIT)

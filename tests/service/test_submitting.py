@@ -215,6 +215,21 @@ def test_a_validator_of_the_users_runs_off_the_event_loop(serve):
     assert [name.partition("_")[0] for name in threads] == ["errand-check"]
 
 
+@pytest.mark.parametrize("value", [[0] * 2000, [[]], {"a": {}}, "x" * 10_000, [0] * 1000])
+def test_what_takes_long_to_check_is_checked_off_the_event_loop(value, serve):
+    before = set(threading.enumerate())
+    large = not isinstance(value, str) and value != [0] * 1000
+
+    def task(n):
+        return None
+
+    async def test(service):
+        await service.submit("t", Submission("task", (value,)))
+        return [thread.name.partition("_")[0] for thread in set(threading.enumerate()) - before]
+
+    assert ("errand-check" in serve(test, task, start=False)) is large
+
+
 def test_a_validator_that_hangs_holds_up_nobody_else(serve):
     release = threading.Event()
 

@@ -1,5 +1,6 @@
 """Rows that cannot be read: each is set aside, and harms no other job."""
 
+import asyncio
 import logging
 import sqlite3
 from contextlib import closing
@@ -9,7 +10,18 @@ import pytest
 from app.core import State
 from app.jobs.lifecycle import CancelRequested
 from app.jobs.model import Hold, Slot
-from app.stores.base import Claim, Insert, Limits, Promote, Promoted, QueueFullError, Recover
+from app.stores.base import (
+    Claim,
+    Filter,
+    Insert,
+    Limits,
+    OperationFailedError,
+    Paging,
+    Promote,
+    Promoted,
+    QueueFullError,
+    Recover,
+)
 from app.stores.sqlite import SqliteStore
 from tests.stores.driving import KNOWN, NOW, change, claim, get, ids, insert, new_job, one, scheduled
 
@@ -170,3 +182,19 @@ def test_a_slot_that_no_version_knows_keeps_the_store_neither_closed_nor_the_job
     with closing(SqliteStore(path)) as store:
         one(store, Recover(KNOWN))
         assert ids(claim(store, 1)) == [job.id]
+
+
+def test_a_damaged_job_hides_no_other_in_a_list(store):
+    good, bad = new_job(), new_job()
+    insert(store, good, bad)
+    spoil(store, bad)
+    page = asyncio.run(store.list("ours", Filter(), Paging()))
+    assert ([job.id for job in page.jobs], page.next) == ([good.id], None)
+
+
+def test_a_damaged_job_is_told_apart_from_one_that_is_not_there(store):
+    job = new_job()
+    insert(store, job)
+    spoil(store, job)
+    with pytest.raises(OperationFailedError, match=job.id):
+        get(store, job)

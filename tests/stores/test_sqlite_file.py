@@ -194,7 +194,7 @@ def test_a_folder_that_is_missing(tmp_path):
 
 def test_a_folder_in_place_of_the_file(path):
     path.mkdir()
-    refused(path, "jobs.db cannot be opened: unable to open database file")
+    refused(path, "jobs.db cannot be opened: Is a directory")
 
 
 def test_a_folder_in_place_of_the_lock_file(path):
