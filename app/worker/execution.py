@@ -331,13 +331,13 @@ class Execution:
             return future
         context.run(SCOPE.set, Nested(scope))
         if inspect.isgeneratorfunction(fn):
-            call = context.run(make_task, pools.parts, fn, args, kwargs)
+            call = context.run(make_task, pools.parts.lane(self), fn, args, kwargs)
             if isinstance(call, JobTask):
                 scope.driven_by(call)
                 self._add(call, scope)
                 call.step()
             return call
-        call = pools.calls.submit(context.run, fn, *args, **kwargs)
+        call = pools.calls.lane(self).submit(context.run, fn, *args, **kwargs)
         self._add(call, scope)
         return call
 

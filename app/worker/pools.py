@@ -7,6 +7,7 @@ from functools import partial
 
 from app.core import Executor, ThreadedExecutor, ThreadPoolExecutor
 from app.worker.coroutines import Coroutines
+from app.worker.lanes import LanePool
 
 LOGGER = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ class Pools:
     coroutines: of both. Apart from each other, so that nothing waits for a thread that
     waits for it: a job or a step may wait for calls, parts and coroutines, and those
     wait for none of these threads, because what a call or a part submits runs inline.
+    Calls and parts have a lane for each job, so that no job's flood holds up another's.
 
     stops: tells code to stop; futures that are cancelled call back, and the callbacks
     may be the user's. A thread for each job that needs one: one that never returns must
@@ -31,8 +33,8 @@ class Pools:
     def __init__(self, threads: int) -> None:
         self.jobs = ThreadPoolExecutor(threads, "errand-job")
         self.steps = ThreadPoolExecutor(threads, "errand-step")
-        self.calls = ThreadPoolExecutor(threads, "errand-call")
-        self.parts = ThreadPoolExecutor(threads, "errand-part")
+        self.calls = LanePool(threads, "errand-call")
+        self.parts = LanePool(threads, "errand-part")
         self.stops = ThreadedExecutor("errand-stop")
         self.coroutines = Coroutines()
 
@@ -49,7 +51,7 @@ class Pools:
         return not closer.is_alive()
 
     def _close(self) -> None:
-        executors: list[Executor] = [self.jobs, self.steps, self.calls, self.parts, self.stops]
+        executors: list[Executor | LanePool] = [self.jobs, self.steps, self.calls, self.parts, self.stops]
         for executor in executors:
             _shielded(partial(executor.shutdown, wait=False, cancel_futures=True))
         _shielded(self.coroutines.close)

@@ -115,7 +115,7 @@ def test_a_call_that_is_being_submitted_when_the_request_comes_is_told(run, step
 
         return made
 
-    monkeypatch.setattr(pools.calls, "submit", asking_first(pools.calls.submit))
+    monkeypatch.setattr(pools.calls, "put", asking_first(pools.calls.put))
     monkeypatch.setattr(pools.coroutines, "future", asking_first(pools.coroutines.future))
     monkeypatch.setattr(execution, "make_task", asking_first(execution.make_task))
     steps.go.set()

@@ -41,7 +41,7 @@ def quiet(house):
         pass
 
     pools = house.worker.pools
-    for pool in (pools.jobs, pools.steps, pools.calls, pools.parts):
+    for pool in (pools.jobs, pools.steps, pools.calls.lane("quiet"), pools.parts.lane("quiet")):
         done = [pool.submit(nothing) for _ in range(house.worker._free["thread"])]
         for future in done:
             future.result(PATIENCE)
