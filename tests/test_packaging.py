@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,3 +238,39 @@ def test_a_file_that_tells_is_found(tmp_path):
     ]
     found = lines_with(whole_path(Path("/some/where")), tmp_path)
     assert [line.partition(" ")[0] for line in found] == ["image.bin:1"]
+
+
+def bare_path(folder: Path, *, python: bool) -> str:
+    """Return a PATH with what the Makefile's own lines use, with a Python that lacks venv or with none."""
+    for name in ("make", "sh", "find", "dirname", "touch", "rm", "echo", "awk"):
+        found = shutil.which(name)
+        if found:
+            (folder / name).symlink_to(found)
+    if python:
+        crippled = f'#!/bin/sh\ncase $2 in *ensurepip*) exit 1;; esac\nexec {sys.executable} "$@"\n'
+        (folder / "python3").write_text(crippled)
+        (folder / "python3").chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        (False, ["Python 3.11 or newer is needed", "apt-get install python3 ", "brew install python"]),
+        (True, ["venv and ensurepip are missing", "-venv", "brew install python"]),
+    ],
+    ids=["no Python", "no venv"],
+)
+def test_make_says_what_is_missing_and_the_line_that_installs_it(tmp_path, python, words):
+    (tmp_path / "bin").mkdir()
+    done = subprocess.run(
+        ["make", "-f", str(ROOT / "Makefile"), "python"],
+        cwd=tmp_path,
+        env={"PATH": bare_path(tmp_path / "bin", python=python), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert all(word in done.stderr for word in words), done.stderr
