@@ -111,7 +111,9 @@ def _log_aside() -> None:
     atexit.register(listener.stop)
     # A forked child has no such thread.
     os.register_at_fork(after_in_child=lambda: setattr(logging.root, "handlers", [out]))
-    logging.basicConfig(level=logging.INFO, handlers=[Dropping(records)])
+    # Not by basicConfig: it would give the queue's end a format too, and each line would have it twice.
+    logging.root.addHandler(Dropping(records))
+    logging.root.setLevel(logging.INFO)
     # What it says of its start and its end, we say ourselves.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 

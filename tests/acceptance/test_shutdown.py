@@ -1,5 +1,6 @@
 """SIGTERM: what runs may end, what does not is put back, and everybody who waits is answered."""
 
+import re
 import signal
 import threading
 
@@ -90,3 +91,19 @@ def test_a_second_signal_cuts_the_drain_short(folder):
 def test_an_idle_service_ends_at_once_on_ctrl_c(folder):
     with service(folder, ERRAND_DRAIN_SECONDS="3600") as running:
         assert running.end(signal.SIGINT) == 0
+
+
+def test_the_log_has_a_line_each_for_the_stop_and_for_a_failure(folder):
+    with service(folder) as running:
+        job = running.submit("fail", "out of ink\nand paper")
+        assert running.job(job["id"], wait=TIMEOUT)["outcome"] == "failed"
+        assert running.end(signal.SIGTERM) == 0
+    lines = running.errors.splitlines()
+    assert all(
+        re.fullmatch(r"[0-9-]+ [0-9:,]+ (INFO|WARNING) +app\.[a-z.]+: (?!INFO|WARNING).+", line)
+        for line in lines
+    )
+    failure = next(line for line in lines if job["id"] in line)
+    assert failure.endswith(r"failed: RuntimeError: out of ink\nand paper")
+    assert "stopping" in lines[-2]
+    assert "stopped" in lines[-1]
