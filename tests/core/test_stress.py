@@ -1,4 +1,4 @@
-"""Many threads, random cancellations, callbacks, waits and results, on 100,000 futures in all.
+"""Many threads, random cancellations, callbacks, waits and results, on 100,000 futures and more.
 
 Nothing may be lost and nothing told twice. The seeds are fixed, the interleaving is not: every run
 must end with the same counts.
@@ -56,7 +56,7 @@ def outcome(future):
         return "failed"
 
 
-BATCH, BATCHES = 200, 200
+BATCH, BATCHES = 200, 500
 
 
 class Batches:
@@ -118,7 +118,7 @@ class Doer:
 
 @pytest.mark.timeout(120)
 def test_every_completion_counts_once_and_every_callback_is_called_once():
-    """40,000 futures by hand: every thread does something to each, in an order of its own."""
+    """100,000 futures by hand: every thread does something to each, in an order of its own."""
     batches, doers = Batches(), []
 
     def work(rng):
