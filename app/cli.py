@@ -17,6 +17,9 @@ from typing import Any
 USAGE_ERROR = 2
 """Exit code for settings and task modules that cannot be used."""
 
+INTERRUPTED = 128 + 2
+"""Exit code of a program that was ended by Ctrl-C (SIGINT), as shells count it."""
+
 LOG_RECORDS = 10_000
 """Records that wait to be written at most."""
 
@@ -88,6 +91,9 @@ def _serve(options: dict[str, Any]) -> int:
     except (ConfigError, TaskDefinitionError, StartError, StoreError) as exc:
         print(f"errand: {exc}", file=sys.stderr)
         return USAGE_ERROR
+    except KeyboardInterrupt:
+        # Before the service took the signals over: nothing has begun that would have to end.
+        return INTERRUPTED
 
 
 def _log_aside() -> None:

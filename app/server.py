@@ -120,8 +120,10 @@ def part_children(disown: Callable[[], None]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
 
     def after_in_child() -> None:
-        disown()
-        after()
+        try:
+            disown()
+        finally:
+            after()
 
     os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
