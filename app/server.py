@@ -89,9 +89,10 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
         parts.callback(lambda: ended.append(worker.close()))
         service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
         parts.callback(lambda: ended.append(service.close()))
-        recovered = worker.start()
-        announcement = _announcement(settings, registry, recovered, listening)
-        server = _Server(settings, service, worker, announcement)
+        server = _Server(settings, service, worker, listening)
+        # Before the first job runs: it may fork.
+        part_children(server.disown)
+        server.announcement = _announcement(settings, registry, worker.start(), listening)
         uvloop.run(server.serve(sockets=[listening]))
     return all(ended)
 
@@ -132,7 +133,7 @@ class _Server(uvicorn.Server):
     """uvicorn without its signal handling, and with a drain before its end."""
 
     def __init__(
-        self, settings: Settings, service: Service, worker: Worker, announcement: Sequence[str]
+        self, settings: Settings, service: Service, worker: Worker, listening: socket.socket
     ) -> None:
         config = uvicorn.Config(
             create_app(service, settings),
@@ -147,9 +148,10 @@ class _Server(uvicorn.Server):
         self._service = service
         self._worker = worker
         self._drain_seconds = settings.drain_seconds
-        self._announcement = announcement
+        self._listening = listening
+        self.announcement: Sequence[str] = ()
+        """What to print when it answers."""
         self._drain: asyncio.Task[None] | None = None
-        self._sockets: list[socket.socket] = []
 
     @contextmanager
     def capture_signals(self) -> Any:
@@ -165,12 +167,10 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and say so."""
-        self._sockets = sockets or []
-        part_children(self._disown)
         await super().startup(sockets)
-        print("\n".join(self._announcement), flush=True)
+        print("\n".join(self.announcement), flush=True)
 
-    def _disown(self) -> None:
+    def disown(self) -> None:
         """Part a forked child from the service; a task may fork, `multiprocessing` for one.
 
         It has inherited the handlers, which would tell this process of the child's own
@@ -182,7 +182,7 @@ class _Server(uvicorn.Server):
         accepted = [
             connection.transport.get_extra_info("socket") for connection in self.server_state.connections
         ]
-        for inherited in (*self._sockets, *accepted):
+        for inherited in (self._listening, *accepted):
             with suppress(OSError):
                 os.close(inherited.fileno())
 

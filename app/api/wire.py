@@ -1,7 +1,7 @@
-"""HTTP on the wire: uvicorn's protocol, with limits on what comes before a request can be answered.
+"""HTTP on the wire: uvicorn's protocol, with limits on what comes before and after a request's body.
 
-By itself it keeps headers of any size, and waits for them without end. Both cost a
-stranger nothing, because they come before any key is looked at.
+By itself it keeps headers and trailers of any size, and waits for them without end.
+That costs a stranger nothing, because it comes before any key is looked at.
 """
 
 import asyncio
@@ -12,74 +12,110 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.kinds import KINDS
 
-MAX_HEAD = 64 * 1024
-"""Bytes of request line and headers after which they are refused; what was read at once counts once."""
+MAX_FRAMING = 64 * 1024
+"""Bytes at a stretch that bring no request further; those of a read that does are not counted."""
 
-HEAD_SECONDS = 20.0
-"""Seconds that a connection gets for the head of a request."""
+PATIENCE = 20.0
+"""Seconds that a connection gets for the head of a request, and for each further piece of its body."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses a head that is too large, closes for one that does not come, and answers with problems."""
+    """Refuses heads and trailers that are too large, closes for what does not come, answers with problems.
+
+    Whatever it decides, an answer that is under way is given first.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._in_head = True
-        self._head_bytes = 0
-        self._patience: asyncio.TimerHandle | None = None
+        self._advanced = False
+        self._framing = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self._wait_for_head()
+        self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
-        self._head_ends()
+        self._expect_nothing()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, and count what brings no request further."""
+        if self._timer is None:
+            # Not even an empty line between two requests may stop the clock.
+            self._expect()
+        self._advanced = False
+        super().data_received(data)
+        self._framing = 0 if self._advanced else self._framing + len(data)
+        if self._framing > MAX_FRAMING and not self.transport.is_closing():
+            self._refuse("headers-too-large", f"headers exceed {MAX_FRAMING} bytes")
+
     def on_message_begin(self) -> None:
-        """Begin to wait for the rest of a head: the keep-alive timer ends with its first byte."""
-        self._in_head = True
-        self._wait_for_head()
+        """Take note of a new request."""
+        self._advanced = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Take note that the head is here."""
-        self._head_ends()
+        self._advance()
         super().on_headers_complete()
 
-    def data_received(self, data: bytes) -> None:
-        """Feed the parser, and count what is not a whole head yet."""
-        before = self._in_head
-        super().data_received(data)
-        if before and self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD:
-                self._refuse("headers-too-large", f"request line and headers exceed {MAX_HEAD} bytes")
+    def on_body(self, body: bytes) -> None:
+        """Take note of a piece of the body."""
+        self._advance()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Take note of the end: from now on uvicorn's own clock for idle connections runs."""
+        self._advanced = True
+        self._expect_nothing()
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP with a problem too."""
         self._refuse("bad-request", msg)
 
-    def _wait_for_head(self) -> None:
-        if self._patience is None:
-            self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+    def _advance(self) -> None:
+        self._advanced = True
+        self._expect()
 
-    def _head_ends(self) -> None:
-        self._in_head = False
-        self._head_bytes = 0
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _expect(self) -> None:
+        self._expect_nothing()
+        self._timer = self.loop.call_later(PATIENCE, self._give_up)
+
+    def _expect_nothing(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        if self._answering():
+            self._expect()
+        else:
+            self.transport.close()
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, name: str, detail: str) -> None:
-        kind = KINDS[name]
-        problem = {"type": f"/problems/{name}", "title": kind.title, "status": kind.status, "detail": detail}
-        body = json.dumps(problem, separators=(",", ":")) + "\n"
-        head = (
-            f"HTTP/1.1 {kind.status} {kind.title}\r\ncontent-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write((head + body).encode())
+        self._expect_nothing()
+        if self._answering():
+            # Written now it would pass for the answer that is under way; that one is the last.
+            self.cycle.keep_alive = False
+            self.transport.pause_reading()
+            return
+        self.transport.write(_problem(name, detail))
         self.transport.close()
+
+
+def _problem(name: str, detail: str) -> bytes:
+    kind = KINDS[name]
+    problem = {"type": f"/problems/{name}", "title": kind.title, "status": kind.status, "detail": detail}
+    body = json.dumps(problem, separators=(",", ":")) + "\n"
+    head = (
+        f"HTTP/1.1 {kind.status} {kind.title}\r\ncontent-type: application/problem+json\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return (head + body).encode()

@@ -201,7 +201,9 @@ def _require_folder(path: Path) -> None:
 
 def _identities(path: Path) -> dict[Path, tuple[int, int]]:
     """Return device and inode of the files that a promise to keep a job rests on."""
-    files = [path, Path(f"{path}-wal"), Path(f"{os.path.realpath(path)}.lock")]
+    # SQLite keeps its log beside the file itself, also when it was opened by a link to it.
+    real = os.path.realpath(path)
+    files = [path, Path(f"{real}-wal"), Path(f"{real}.lock")]
     return {file: identity for file in files if (identity := _identity(file)) is not None}
 
 

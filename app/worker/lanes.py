@@ -75,6 +75,8 @@ class LanePool:
             else:
                 del self._lanes[key]
         run_call(*call)
+        # A failure's traceback leads to this frame, which must not keep the arguments alive.
+        del call, waiting
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept nothing more. See Executor.shutdown."""

@@ -24,26 +24,64 @@ async def until_closed(*parts):
         await asyncio.sleep(0)
     port = server.servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for part in parts:
-        writer.write(part)
-        await writer.drain()
-    answer = await asyncio.wait_for(reader.read(), PATIENCE)
-    writer.close()
-    server.should_exit = True
-    await serving
-    return answer
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        return await asyncio.wait_for(reader.read(), PATIENCE)
+    finally:
+        writer.close()
+        server.should_exit = True
+        await serving
 
 
 @pytest.mark.parametrize(
     "parts", [(), (b"G",), (b"GET / HTTP/1.1\r\nHost:",)], ids=["nothing", "a byte", "half"]
 )
 def test_a_connection_that_sends_no_whole_head_is_closed(parts, monkeypatch):
-    monkeypatch.setattr(wire, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(wire, "PATIENCE", 0.05)
     assert asyncio.run(until_closed(*parts)) == b""
 
 
 def test_a_second_request_has_to_come_as_whole_as_the_first(monkeypatch):
-    monkeypatch.setattr(wire, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(wire, "PATIENCE", 0.05)
     answer = asyncio.run(until_closed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT"))
     assert answer.startswith(b"HTTP/1.1 204 ")
     assert answer.count(b"HTTP/1.1") == 1
+
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(GET, b"\r\n"), (CHUNKED, b"5"), (CHUNKED, b"0\r\nX: y")],
+    ids=["an empty line", "half a chunk", "half a trailer"],
+)
+def test_nothing_keeps_a_connection_that_brings_no_request_further(parts, monkeypatch):
+    monkeypatch.setattr(wire, "PATIENCE", 0.05)
+    answer = asyncio.run(until_closed(*parts))
+    assert answer.count(b"HTTP/1.1 204") <= 1
+
+
+def test_trailers_without_end_are_refused():
+    trailers = [b"X-More: " + b"x" * 8000 + b"\r\n"] * 2000
+    try:
+        answer = asyncio.run(until_closed(CHUNKED, b"0\r\n", *trailers))
+    except ConnectionError:
+        # Closed while the rest was being sent.
+        answer = b""
+    assert answer.count(b"HTTP/1.1") <= 1
+
+
+def test_any_number_of_whole_requests_may_come_at_once():
+    last = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    answer = asyncio.run(until_closed(GET * 5000, last))
+    assert answer.count(b"HTTP/1.1 204") == 5001
+
+
+def test_an_answer_that_is_under_way_comes_before_the_end(monkeypatch):
+    monkeypatch.setattr(wire, "PATIENCE", 0.05)
+    answer = asyncio.run(until_closed(GET + b"garbage\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.1 204")

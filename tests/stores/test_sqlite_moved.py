@@ -31,6 +31,21 @@ def test_a_file_that_was_removed_is_noticed_before_anything_is_promised(store, p
         store.apply([Insert(new_job())], NOW)
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal", ".lock"])
+def test_the_files_behind_a_link_are_watched_too(store, path, tmp_path, suffix):
+    store.close()
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    linked = SqliteStore(link)
+    try:
+        insert(linked, new_job())
+        Path(f"{path}{suffix}").unlink()
+        with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+            linked.apply([Insert(new_job())], NOW)
+    finally:
+        linked.close()
+
+
 def test_a_file_that_was_replaced_is_another_one(store, path, tmp_path):
     shutil.copy(path, tmp_path / "copy")
     (tmp_path / "copy").replace(path)
