@@ -255,11 +255,6 @@ class Service:
 
     # -- the service itself --------------------------------------------------
 
-    @property
-    def draining(self) -> bool:
-        """Whether it is about to stop."""
-        return self._draining
-
     def drain(self) -> None:
         """Take no new jobs from now on; everything else still works."""
         self._draining = True
