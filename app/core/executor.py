@@ -1,6 +1,7 @@
 """Executor: the one interface behind which work runs, and what all of them share."""
 
 import atexit
+import concurrent.futures
 import logging
 import threading
 import time
@@ -18,7 +19,7 @@ T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
 
 
-class Executor(ABC):
+class Executor(concurrent.futures.Executor, ABC):
     """Runs calls somewhere else and hands out their futures.
 
     As `concurrent.futures.Executor`. `with executor:` shuts it down at the end and

@@ -33,7 +33,7 @@ from collections.abc import Callable, Generator
 from enum import StrEnum
 from functools import partial
 from threading import TIMEOUT_MAX
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from app.core.awaiting import wake_ups
 from app.core.errors import FutureCancelledError, FutureTimeoutError, InvalidStateError
@@ -68,24 +68,28 @@ class FutureLike(Protocol[T_co]):
         """Return the result of a done future, or raise its exception."""
 
 
-class Future(Generic[T]):
+class Future(concurrent.futures.Future[T]):
     """The result of a computation that may not have ended yet. Thread-safe.
 
     It is `concurrent.futures.Future` with these differences: a cancelled future
     is done at once, for `wait` and `as_completed` too; `cancel()` of a running
     one is still False, but counts as a request to stop (see `cancel_requested`);
     `await` works.
+
+    It is derived from it only to be known as one: asyncio's `wrap_future` and
+    `run_in_executor` insist on that. All it does is written here, and the base is
+    never initialised. The standard library's own `wait` and `as_completed` cannot
+    take it, because they reach into a future's inside.
     """
 
     __slots__ = (
-        "__weakref__",
         "_callbacks",
         "_cancel_requested",
         "_exception",
         "_lock",
         "_result",
         "_state",
-        "_waiters",
+        "_wakes",
     )
 
     def __init__(self) -> None:
@@ -96,7 +100,7 @@ class Future(Generic[T]):
         self._cancel_requested = False
         # These two stay None until somebody comes: most futures never have both. Waiters
         # are the keys of a dict, because those can be taken out without calling anything.
-        self._waiters: _Waiters = None
+        self._wakes: _Waiters = None
         self._callbacks: _Callbacks = None
 
     def __repr__(self) -> str:
@@ -234,7 +238,7 @@ class Future(Generic[T]):
         if not self._complete(_FINISHED, result):
             raise self._done_already()
 
-    def set_exception(self, exception: BaseException) -> None:
+    def set_exception(self, exception: BaseException) -> None:  # type: ignore[override]
         """Finish with a failure. Raises InvalidStateError when the future is done already."""
         if not isinstance(exception, BaseException):
             # For callers without a type checker: the mistake would surface far from here.
@@ -246,6 +250,18 @@ class Future(Generic[T]):
         finally:
             # A callback that raises this exception again puts this frame into its traceback.
             del self, exception
+
+    # -- for the standard library --------------------------------------------
+
+    @property
+    def _condition(self) -> NoReturn:  # type: ignore[override]
+        msg = "concurrent.futures' wait and as_completed cannot take this future; use those of app.core"
+        raise TypeError(msg)
+
+    def _get_snapshot(self) -> tuple[bool, bool, T | None, BaseException | None]:
+        """Return whether it is done, whether cancelled, result and exception: asyncio asks, from 3.14 on."""
+        state = self._state
+        return state in (_FINISHED, _CANCELLED), state is _CANCELLED, self._result, self._exception
 
     # -- for the core only ---------------------------------------------------
 
@@ -283,7 +299,7 @@ class Future(Generic[T]):
             self._result = result
             self._exception = exception
             self._state = state
-            waiters, self._waiters = self._waiters, None
+            waiters, self._wakes = self._wakes, None
             callbacks, self._callbacks = self._callbacks, None
         try:
             if waiters or callbacks:
@@ -317,16 +333,16 @@ class Future(Generic[T]):
         with self._lock:
             if self._state is _FINISHED or self._state is _CANCELLED:
                 return False
-            if self._waiters is None:
-                self._waiters = added
+            if self._wakes is None:
+                self._wakes = added
             else:
-                self._waiters[wake] = None
+                self._wakes[wake] = None
             return True
 
     def _remove_waiter(self, wake: Callable[[], object]) -> None:
         with self._lock:
-            if self._waiters is not None and wake in self._waiters:
-                del self._waiters[wake]
+            if self._wakes is not None and wake in self._wakes:
+                del self._wakes[wake]
 
     def _await_done(self, timeout: float | None) -> None:
         if self._state is _FINISHED or self._state is _CANCELLED:

@@ -130,7 +130,7 @@ class Task(Future[T]):
         msg = "Task does not support set_result operation"
         raise RuntimeError(msg)
 
-    def set_exception(self, exception: BaseException) -> None:  # noqa: ARG002
+    def set_exception(self, exception: BaseException) -> None:  # type: ignore[override]  # noqa: ARG002
         """Raise RuntimeError."""
         msg = "Task does not support set_exception operation"
         raise RuntimeError(msg)

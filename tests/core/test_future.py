@@ -153,7 +153,7 @@ def test_a_wait_that_timed_out_leaves_nothing_behind():
     future = Future()
     with pytest.raises(FutureTimeoutError):
         future.result(0.001)
-    assert not future._waiters
+    assert not future._wakes
 
 
 def test_a_huge_timeout_is_no_error():
@@ -195,7 +195,7 @@ def test_an_interrupted_wait_leaves_no_waiter_behind(monkeypatch):
     monkeypatch.setattr("app.core.future.acquire_within", interrupted)
     with pytest.raises(KeyboardInterrupt):
         future.result()
-    assert not future._waiters
+    assert not future._wakes
 
 
 def test_waiters_wake_before_callbacks_run():
@@ -284,12 +284,12 @@ def test_a_cancelled_awaiter_leaves_nothing_behind():
     async def main():
         awaiter = asyncio.ensure_future(wait())
         await asyncio.sleep(0)
-        assert len(future._waiters) == 1
+        assert len(future._wakes) == 1
         awaiter.cancel()
         await asyncio.wait([awaiter])
 
     asyncio.run(main())
-    assert not future._waiters
+    assert not future._wakes
     assert not future._callbacks
 
 

@@ -74,7 +74,7 @@ def test_wait_for_the_first_returns_with_those_done():
     result = wait([pending, first], SOON, FIRST_COMPLETED)
     assert result.done == {first}
     assert result.not_done == {pending}
-    assert not pending._waiters
+    assert not pending._wakes
 
 
 def test_wait_for_the_first_counts_a_cancellation():
@@ -112,7 +112,7 @@ def test_wait_returns_what_is_there_when_the_timeout_runs_out(timeout):
     done, not_done = wait([pending, good], timeout)
     assert done == {good}
     assert not_done == {pending}
-    assert not pending._waiters
+    assert not pending._wakes
 
 
 def test_wait_counts_a_duplicate_once():
@@ -196,7 +196,7 @@ def test_as_completed_tells_how_many_are_unfinished_when_the_time_runs_out():
     assert next(arriving) is good
     with pytest.raises(FutureTimeoutError, match=r"^1 \(of 2\) futures unfinished$"):
         next(arriving)
-    assert not pending._waiters
+    assert not pending._wakes
 
 
 def test_as_completed_tells_the_same_as_the_standard_library():
@@ -212,7 +212,7 @@ def test_an_abandoned_as_completed_leaves_no_waiter_behind():
     arriving = as_completed([pending, finished()])
     next(arriving)
     arriving.close()
-    assert not pending._waiters
+    assert not pending._wakes
 
 
 def test_as_completed_keeps_no_reference_to_what_it_yielded():
