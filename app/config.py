@@ -19,6 +19,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "ERRAND_"
 SQLITE = "sqlite:///"
 
+MAX_GRACE = 86_400.0
+"""Seconds that may be given to code that is to stop: a day."""
+
 
 class ConfigError(Exception):
     """The settings cannot be used. The message says which, and why."""
@@ -46,8 +49,12 @@ def is_loopback(host: str) -> bool:
 
 def default_threads() -> int:
     """Return the usual number of threads: jobs wait more often than they compute."""
-    cpus = getattr(os, "process_cpu_count", os.cpu_count)() or 1
-    return min(32, cpus + 4)
+    return min(32, default_processes() + 4)
+
+
+def default_processes() -> int:
+    """Return the usual number of processes for functions: one for each CPU."""
+    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
 
 
 def parse_key(text: str, place: str) -> ApiKey:
@@ -137,6 +144,12 @@ class Settings(BaseSettings):
         ge=1,
         description="plain functions that run at the same time; unless set, CPUs + 4, at most 32",
     )
+    processes: int = Field(
+        default_factory=default_processes,
+        ge=1,
+        description='functions with executor="process" that run at the same time, each in a process of its '
+        "own, started when it is needed; unless set, one for each CPU",
+    )
     coroutines: int = Field(
         1000, ge=1, description="coroutines, and generators, that run or are suspended at the same time"
     )
@@ -145,6 +158,14 @@ class Settings(BaseSettings):
         ge=0,
         allow_inf_nan=False,
         description="seconds that running jobs get to finish when the service is told to stop",
+    )
+    cancel_grace: float = Field(
+        5.0,
+        ge=0,
+        le=MAX_GRACE,
+        allow_inf_nan=False,
+        description="seconds that a function in a process gets to end once its job is to stop, before the "
+        "process is killed",
     )
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_split_keys)] = Field(
         (),

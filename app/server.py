@@ -28,7 +28,7 @@ from app.service import Service
 from app.stores.base import Limits, Recovered, Store
 from app.stores.sqlite import SqliteStore
 from app.stores.writer import Writer
-from app.worker import Worker
+from app.worker import Terms, Worker
 
 LOGGER = logging.getLogger(__name__)
 
@@ -79,13 +79,18 @@ def _exit_within(seconds: float) -> None:
 
 def _run(settings: Settings, registry: Registry, store: Store, listening: socket.socket) -> bool:
     """Run until the end; return whether all user code has ended."""
-    slots = {Slot.THREAD: settings.threads, Slot.COROUTINE: settings.coroutines}
+    slots = {
+        Slot.THREAD: settings.threads,
+        Slot.PROCESS: settings.processes,
+        Slot.COROUTINE: settings.coroutines,
+    }
+    terms = Terms(settings.max_result_bytes, settings.cancel_grace)
     limits = Limits(settings.max_pending, settings.tenant_quota)
     ended: list[bool] = []
     # Closed in the reverse order, each whatever becomes of the others; the writer last, with what is left.
     with ExitStack() as parts:
         writer = parts.enter_context(closing(Writer(store, wall_clock)))
-        worker = Worker(writer, registry, wall_clock, slots, settings.max_result_bytes)
+        worker = Worker(writer, registry, wall_clock, slots, terms)
         parts.callback(lambda: ended.append(worker.close()))
         service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
         parts.callback(lambda: ended.append(service.close()))

@@ -137,6 +137,6 @@ def task_document(task: TaskDefinition) -> dict[str, Any]:
         "doc": task.doc,
         "parameters": _finite(task.signature.parameters_schema()),
         "result": _finite(task.signature.result_schema()),
-        "options": {"queue": task.queue, "priority": task.priority},
+        "options": {"queue": task.queue, "priority": task.priority, "timeout": task.timeout},
         "executor": task.slot,
     }

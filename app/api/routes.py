@@ -90,7 +90,15 @@ class JobRoutes:
         _refuse_idempotency_key(request)
         body = read_as(SubmissionBody, await read_json(request))
         submission = Submission(
-            body.task, body.args, body.kwargs, body.queue, body.priority, body.delay, body.run_at, body.tags
+            body.task,
+            body.args,
+            body.kwargs,
+            body.queue,
+            body.priority,
+            body.delay,
+            body.run_at,
+            body.tags,
+            body.timeout,
         )
         job = await self._service.submit(request.scope[TENANT], submission)
         if wait.seconds and not job.done:

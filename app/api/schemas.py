@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.jobs.model import JobState, Outcome, Stopped
-from app.jobs.registry import NAME_LENGTH, PRIORITIES, QUEUE_LENGTH
+from app.jobs.registry import MAX_TIMEOUT, NAME_LENGTH, PRIORITIES, QUEUE_LENGTH
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -96,6 +96,14 @@ class SubmissionBody(BaseModel):
     )
     run_at: Instant = Field(
         None, description="When it may run, with an offset from UTC; what lies in the past means at once."
+    )
+    timeout: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_TIMEOUT,
+        allow_inf_nan=False,
+        description="Seconds that it may run before it is asked to stop, and fails as FutureTimeoutError; "
+        "without it, or with null, the task's own.",
     )
     tags: Annotated[dict[TagKey, TagValue], Field(max_length=50)] = Field(
         default_factory=dict,

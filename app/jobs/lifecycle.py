@@ -9,6 +9,7 @@
     running    CancelRequested  running      the request noted, once
     running    Succeeded        finished     succeeded; a request came too_late
     running    Failed           finished     failed; after a request: cancelled, cooperative
+    running    Died             finished     failed; after a request: cancelled, killed
     running    Released         pending      attempt - 1; after a request: cancelled, killed
     running    Lost             pending      attempt - 1, losses + 1, due after a backoff;
                                              the third loss: finished, WorkerLost;
@@ -66,6 +67,13 @@ class Failed(NamedTuple):
     failure: Failure
 
 
+class Died(NamedTuple):
+    """The process that ran the code has ended under it, killed or by itself; the worker lives."""
+
+    token: int
+    failure: Failure
+
+
 class Released(NamedTuple):
     """The worker puts it back at no cost, because it shuts down."""
 
@@ -84,7 +92,7 @@ class CancelRequested(NamedTuple):
     reason: str | None = None
 
 
-Event = Due | Claimed | Progressed | Succeeded | Failed | Released | Lost | CancelRequested
+Event = Due | Claimed | Progressed | Succeeded | Failed | Died | Released | Lost | CancelRequested
 
 
 def transition(job: Job, event: Event, now: int) -> Job:
@@ -168,6 +176,12 @@ def _fail(job: Job, event: Failed, now: int) -> Job:
     return _end(job, now, Outcome.FAILED)._replace(exception=event.failure)
 
 
+def _die(job: Job, event: Died, now: int) -> Job:
+    if job.cancellation is not None:
+        return _stop(job, now, Stopped.KILLED)
+    return _end(job, now, Outcome.FAILED)._replace(exception=event.failure)
+
+
 def _release(job: Job, _: Released, now: int) -> Job:
     if job.cancellation is not None:
         return _stop(job, now, Stopped.KILLED)
@@ -227,6 +241,7 @@ TRANSITIONS: Mapping[tuple[State, type[Event]], Rule] = MappingProxyType(
         (State.RUNNING, CancelRequested): _cancel_running,
         (State.RUNNING, Succeeded): _succeed,
         (State.RUNNING, Failed): _fail,
+        (State.RUNNING, Died): _die,
         (State.RUNNING, Released): _release,
         (State.RUNNING, Lost): _lose,
         (State.CANCELLED, CancelRequested): _cancel_again,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from app.jobs.arguments import Signature
 from app.jobs.errors import NAME_SHOWN, TaskDefinitionError, UnknownTaskError
@@ -25,6 +25,9 @@ NAME_LENGTH = 200
 
 QUEUE_LENGTH = 100
 """Characters of a queue's name at most."""
+
+MAX_TIMEOUT = 31_536_000
+"""Seconds that a job may be allowed to run at most: a year."""
 
 PRIORITIES = range(-100, 101)
 
@@ -46,11 +49,15 @@ class TaskDefinition:
     kind: Kind
     queue: str
     priority: int
+    executor: Slot = Slot.THREAD
+    """Where a plain function runs."""
+    timeout: float | None = None
+    """Seconds that it may run; None means no limit."""
 
     @property
     def slot(self) -> Slot:
         """What it occupies while it runs."""
-        return Slot.THREAD if self.kind is Kind.PLAIN else Slot.COROUTINE
+        return Slot(self.executor) if self.kind is Kind.PLAIN else Slot.COROUTINE
 
     @property
     def doc(self) -> str:
@@ -77,37 +84,49 @@ _DECLARED: dict[str, list[TaskDefinition]] = {}
 def task(fn: Callable[P, T], /) -> Callable[P, T]: ...
 @overload
 def task(
-    *, name: str | None = None, queue: str = "default", priority: int = 0
+    *,
+    name: str | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    executor: Literal["thread", "process"] = "thread",
+    timeout: float | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
-def task(
+def task(  # noqa: PLR0913  (its options)
     fn: Callable[..., Any] | None = None,
     /,
     *,
     name: str | None = None,
     queue: str = "default",
     priority: int = 0,
+    executor: Literal["thread", "process"] = "thread",
+    timeout: float | None = None,
 ) -> Any:
     """Register a function as a task, and return the function itself.
 
     name: the function's own unless given. queue, priority (-100 to 100, higher runs
-    first): of its jobs, unless a submission says otherwise. A generator function runs
-    as a core Task, a coroutine function on an event loop for such jobs, any other in
-    a thread. Raises TaskDefinitionError for what cannot be a task.
+    first), timeout (seconds that it may run; None: no limit): of its jobs, unless a
+    submission says otherwise. executor: "process" has a
+    plain function run in a process of its own, beside the others if it computes, and
+    killed if it does not stop when its job is cancelled; "thread" shares the service's
+    process. A generator function runs as a core Task, a coroutine function on an event
+    loop for such jobs. Raises TaskDefinitionError for what cannot be a task.
     """
-    if fn is None:
-        return lambda function: task_with(function, name, queue, priority)
-    return task_with(fn, name, queue, priority)
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        options = {"queue": queue, "priority": priority, "executor": executor, "timeout": timeout}
+        return _register(function, name=name, **options)
+
+    return register if fn is None else register(fn)
 
 
-def task_with(fn: Callable[P, T], name: str | None, queue: str, priority: int) -> Callable[P, T]:
-    """Register `fn` with all its options given."""
+def _register(fn: Callable[..., Any], *, name: str | None, **options: Any) -> Callable[..., Any]:
     if not inspect.isfunction(fn) or inspect.isasyncgenfunction(fn):
         what = (
             "an asynchronous generator function" if inspect.isfunction(fn) else f"{type(fn).__name__} objects"
         )
         msg = f"only functions, generator functions and coroutine functions can be tasks, not {what}"
         raise TaskDefinitionError(msg)
-    definition = TaskDefinition(fn.__name__ if name is None else name, fn, _kind_of(fn), queue, priority)
+    definition = TaskDefinition(fn.__name__ if name is None else name, fn, _kind_of(fn), **options)
     _require_options(definition)
     declared = _DECLARED.setdefault(fn.__module__, [])
     # A module that is reloaded declares its functions again, in the same places.
@@ -123,13 +142,36 @@ def _require_options(definition: TaskDefinition) -> None:
         fault = f"a queue's name is printable, of 1 to {QUEUE_LENGTH} characters"
     elif not isinstance(definition.priority, int) or definition.priority not in PRIORITIES:
         fault = f"priority {definition.priority!r} is outside -100..100"
+    elif not _is_timeout(definition.timeout):
+        fault = f"timeout is a number of seconds above 0, at most {MAX_TIMEOUT}, not {definition.timeout!r}"
+    elif definition.executor not in (Slot.THREAD, Slot.PROCESS):
+        fault = f"executor is 'thread' or 'process', not {definition.executor!r}"
+    elif definition.executor == Slot.PROCESS and definition.kind is not Kind.PLAIN:
+        fault = f"only a plain function can run in a process, and this is a {definition.kind} function"
     else:
         return
     raise TaskDefinitionError(f"task {definition.fn.__name__!r} in {definition.fn.__module__}: {fault}")
 
 
+def _is_timeout(value: object) -> bool:
+    # NaN is in no range, and True is no number of seconds.
+    return value is None or (type(value) in (int, float) and 0 < value <= MAX_TIMEOUT)  # type: ignore[operator]
+
+
 def _is_name(text: object, longest: int) -> bool:
     return isinstance(text, str) and 0 < len(text) <= longest and text.isprintable()
+
+
+def find_declared(module: str, name: str) -> TaskDefinition:
+    """Return a task by the module that declares it, which is imported if need be.
+
+    Raises UnknownTaskError, and whatever the import raises.
+    """
+    importlib.import_module(module)
+    for definition in _DECLARED.get(module, ()):
+        if definition.name == name:
+            return definition
+    raise UnknownTaskError(name, ())
 
 
 def _origin_of(definition: TaskDefinition) -> tuple[str, str, int]:

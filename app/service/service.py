@@ -90,8 +90,8 @@ class StoreDownError(UnavailableError):
 class Submission(NamedTuple):
     """What a caller wants run.
 
-    queue, priority: None means the task's own. delay: seconds from now. run_at:
-    microseconds since the epoch; None, and a delay of 0, mean at once.
+    queue, priority, timeout (seconds): None means the task's own. delay: seconds from now.
+    run_at: microseconds since the epoch; None, and a delay of 0, mean at once.
     """
 
     task: str
@@ -102,6 +102,7 @@ class Submission(NamedTuple):
     delay: float = 0
     run_at: int | None = None
     tags: Mapping[str, str] = {}
+    timeout: float | None = None
 
 
 class JobPage(NamedTuple):
@@ -184,6 +185,7 @@ class Service:
             queue=definition.queue if submission.queue is None else submission.queue,
             priority=definition.priority if submission.priority is None else submission.priority,
             tags=submission.tags,
+            timeout=definition.timeout if submission.timeout is None else submission.timeout,
             hold=Hold.DUE_LATER if run_at > now else Hold.NONE,
         )
 

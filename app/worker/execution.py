@@ -6,26 +6,43 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from app.core import Future, FutureCancelledError
+from app.core import Future, FutureCancelledError, FutureTimeoutError, ProcessDied
 from app.jobs.context import SCOPE, Context
-from app.jobs.lifecycle import Event, Failed, Progressed, Succeeded
-from app.jobs.model import Failure, Job, Progress
+from app.jobs.lifecycle import Died, Event, Failed, Progressed, Succeeded
+from app.jobs.model import Failure, Job, Progress, Slot
 from app.jobs.outcome import failure_of, result_to_json
+from app.jobs.output import repeat
+from app.jobs.process import Order, Raised, Report, Returned
 from app.jobs.registry import Kind, TaskDefinition
 from app.worker.calls import CallScope, Driver, JobTask, Nested, cancel_on_loop, make_task
 from app.worker.coroutines import CoroutineFuture
 from app.worker.pools import Pools
+from app.worker.processes import JobProcess
+from app.worker.record import Record
 
 LOGGER = logging.getLogger(__name__)
 
 LOOP_PATIENCE = 1.0
 """Seconds that the coroutines' loop gets to tell a coroutine before what it may wait for is stopped."""
 
-LOGGED_CHARACTERS = 200
-"""Characters of an exception's message that the log gets."""
+REQUESTS = (FutureCancelledError, FutureTimeoutError)
+"""What code that was asked to stop raises if it does as it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What every execution is subject to.
+
+    max_result_bytes: of a result, as JSON. cancel_grace: seconds that code in a process gets
+    to end when it is to stop, before the process is killed.
+    """
+
+    max_result_bytes: int = 1024 * 1024
+    cancel_grace: float = 5.0
 
 
 class Owner(Protocol):
@@ -36,8 +53,11 @@ class Owner(Protocol):
         """Where to run."""
 
     @property
-    def max_result_bytes(self) -> int:
-        """How large a result may be."""
+    def terms(self) -> Terms:
+        """What the execution is subject to."""
+
+    def later(self, seconds: float, call: Callable[[], object], /) -> Callable[[], None]:
+        """Have something quick called in a while; return what takes that back."""
 
     def ended(self, execution: "Execution", event: Event) -> None:
         """Settle the job: all of its code has ended, by this event."""
@@ -57,19 +77,25 @@ class Execution:
     def __init__(self, job: Job, definition: TaskDefinition, owner: Owner) -> None:
         self.job = job
         self.token = job.token or 0
-        self.context = Context(job.id, job.attempt, None, job.tags)
+        self._started = time.monotonic()
+        deadline = None if job.timeout is None else self._started + job.timeout
+        self.context = Context(job.id, job.attempt, deadline, job.tags)
         self._definition = definition
         self._owner = owner
         # Reentrant: sets and lists are made under it, so the garbage collector may run
         # here, and a finalizer of the user's may submit.
         self._lock = threading.RLock()
         self._asked = False
+        self._timed_out = False
+        """Whether it was asked because its time is up, and by nobody since."""
+        self._alarms: list[Callable[[], None]] = []
+        """Take back what is to happen if it has not ended by then."""
         self._open = 1
         """What has not ended yet: the function, and the calls. At zero the job has ended."""
         self._calls: set[Future[Any]] = set()
         self._driver: Driver | None = None
+        self._process: JobProcess | None = None
         self._ending: Event | None = None
-        self._started = time.monotonic()
         self._gave_in = False
         self._progress: Progress | None = None
         self._reported = True
@@ -78,8 +104,12 @@ class Execution:
 
     def start(self) -> None:
         """Have the function run where its kind runs. Raises RuntimeError when no thread can be had."""
+        if self.job.timeout is not None:
+            self._alarm(self.job.timeout, self._time_out)
         pools = self._owner.pools
         match self._definition.kind:
+            case Kind.PLAIN if self._definition.slot is Slot.PROCESS:
+                self._start_process()
             case Kind.PLAIN:
                 pools.jobs.submit(self._enter, self._run_function)
             case Kind.GENERATOR:
@@ -122,6 +152,21 @@ class Execution:
             self._drive(task)
             task.step()
 
+    def _start_process(self) -> None:
+        definition, terms = self._definition, self._owner.terms
+        module, name = definition.fn.__module__, definition.name
+        facts = (self.job.arguments, terms.max_result_bytes, logging.root.level)
+        process = JobProcess(
+            self._owner.pools.processes, Order(self.context, self.token, module, name, *facts)
+        )
+        with self._lock:
+            self._process = process
+            asked = self._asked
+        process.when_ended(self._process_ended)
+        if asked:
+            # The request came before there was anything to pass it on to.
+            self._stop_process(process)
+
     async def _coroutine(self) -> Any:
         call = self._definition.signature.coerce(self.job.arguments)
         return await self._definition.fn(*call.args, **call.kwargs)
@@ -144,33 +189,59 @@ class Execution:
         else:
             self._raised(exception)
 
+    def _process_ended(self) -> None:
+        with self._lock:
+            process = self._process
+        ending = process.ending() if process is not None else None
+        match ending:
+            case Returned(result):
+                self._end(Succeeded(self.token, result))
+            case Raised(failure, is_request):
+                self._failed_with(failure, is_request=is_request)
+            case ProcessDied():
+                self._end(Died(self.token, self._timeout() if self._timed_out else failure_of(ending)))
+            case BaseException():
+                self._raised(ending)
+
     # -- ending --------------------------------------------------------------
 
     def _returned(self, value: Any) -> None:
         try:
-            event: Event = Succeeded(self.token, result_to_json(value, self._owner.max_result_bytes))
+            event: Event = Succeeded(self.token, result_to_json(value, self._owner.terms.max_result_bytes))
         except BaseException as exc:  # noqa: BLE001  (serializers of the user's own may raise anything)
-            event = self._failed(exc)
+            event = Failed(self.token, self._described(exc))
         self._end(event)
 
     def _raised(self, exc: BaseException) -> None:
-        self._gave_in = self._asked and isinstance(exc, FutureCancelledError)
-        self._end(self._failed(exc))
+        self._failed_with(self._described(exc), is_request=isinstance(exc, REQUESTS))
 
-    def _failed(self, exc: BaseException) -> Failed:
+    def _failed_with(self, failure: Failure, *, is_request: bool) -> None:
+        """End the job by what its code has raised. is_request: which is what a job is asked to stop with."""
+        stopped = self._asked and is_request
+        self._gave_in = stopped and not self._timed_out
+        # It does not matter which of the two was raised: a generator gets its Task's.
+        self._end(Failed(self.token, self._timeout() if stopped and self._timed_out else failure))
+
+    def _timeout(self) -> Failure:
+        return failure_of(self._request())
+
+    def _described(self, exc: BaseException) -> Failure:
         try:
-            return Failed(self.token, failure_of(exc))
+            return failure_of(exc)
         except BaseException:
             # Its class is as bad as can be. The job must end all the same.
             LOGGER.exception("job %s raised what cannot be described", self.job.id)
-            return Failed(self.token, Failure("Exception", "the exception cannot be described", ""))
+            return Failure("Exception", "the exception cannot be described", "")
 
     def _end(self, event: Event) -> None:
         """Take note of how the function has ended."""
         with self._lock:
             self._ending = event
             # The driver's context leads to this scope: the circle would keep the result alive.
-            self._driver = None
+            self._driver = self._process = None
+            alarms, self._alarms = self._alarms, []
+        for take_back in alarms:
+            take_back()
         self._close_one()
 
     def _call_done(self, call: Future[Any]) -> None:
@@ -186,23 +257,8 @@ class Execution:
             self._owner.ended(self, event)
 
     def log(self, event: Event) -> None:
-        """Leave one line of the end: of a failure a warning, without the traceback, which may show secrets.
-
-        What goes well is for debugging only: a line for each job would cost a third of the throughput.
-        """
-        failed = isinstance(event, Failed) and not self._gave_in
-        level = logging.WARNING if failed else logging.DEBUG
-        if not LOGGER.isEnabledFor(level):
-            return
-        ending = "succeeded"
-        if isinstance(event, Failed):
-            # The record says only `cancelled` of a job that was asked to stop, whatever its
-            # cleanup has raised: here is the one trace of that.
-            how = "cancelled" if self._gave_in else "failed when asked to stop" if self._asked else "failed"
-            ending = how if self._gave_in else f"{how}: {_one_line(event.failure)}"
-        job, seconds = self.job, time.monotonic() - self._started
-        line = "job %s (%s, attempt %d, %.3f s) %s"
-        LOGGER.log(level, line, job.id, job.task, job.attempt, seconds, ending)
+        """Leave one line of the end."""
+        Record(self.job, event, self._asked and not self._timed_out, self._gave_in, self._started).log()
 
     # -- stopping ------------------------------------------------------------
     #
@@ -219,24 +275,53 @@ class Execution:
     # among them and `_asked` looked at in one hold too. So each call is told by exactly
     # one of the two, or spared.
 
-    def ask_to_stop(self) -> None:
-        """Pass a cancellation on to the code, in the way of its kind; once is enough.
+    def ask_to_stop(self, *, timed_out: bool = False) -> None:
+        """Pass a cancellation, or the end of its time, on to the code, in the way of its kind, once.
 
         Raises RuntimeError when no thread can be had for it.
         """
         with self._lock:
+            # Who is cancelled has not timed out, whichever came first.
+            self._timed_out = timed_out and not self._asked
             if self._asked:
                 return
             self._asked = True
+            process = self._process
             running = list(self._calls) if self._driver is None else [self._driver, *self._calls]
             # Under the lock: what they submit from now on is cancelled by the loop too, after them.
             others = cancel_on_loop(running)
         self._stop_soon(others, after_loop=len(others) < len(running))
+        if process is not None:
+            self._stop_process(process)
+
+    def _time_out(self) -> None:
+        self.ask_to_stop(timed_out=True)
+
+    def _stop_process(self, process: JobProcess) -> None:
+        process.stop(self._request())
+        self._alarm(self._owner.terms.cancel_grace, process.kill)
+
+    def _alarm(self, seconds: float, call: Callable[[], object]) -> None:
+        """Have `call` called then, unless the function has ended."""
+        take_back = self._owner.later(seconds, call)
+        with self._lock:
+            ended = self._ending is not None
+            if not ended:
+                self._alarms.append(take_back)
+        if ended:
+            take_back()
 
     def _stop_soon(self, futures: list[Future[Any]], *, after_loop: bool) -> None:
         if futures:
             # Cancelled futures call back, and those callbacks may be the user's: not on this thread.
             self._owner.pools.stops.submit(self._stop, futures, after_loop)
+
+    def kill(self) -> None:
+        """Kill the process that the code runs in, if it runs in one."""
+        with self._lock:
+            process = self._process
+        if process is not None:
+            process.kill()
 
     def _stop(self, futures: list[Future[Any]], after_loop: bool) -> None:
         if after_loop:
@@ -250,9 +335,15 @@ class Execution:
     # -- the scope of the job's code -----------------------------------------
 
     def checkpoint(self) -> None:
-        """Raise FutureCancelledError when the job was asked to stop."""
+        """Raise FutureCancelledError when the job was asked to stop, FutureTimeoutError after its time."""
         if self._asked:
-            raise FutureCancelledError(f"job {self.job.id} was asked to stop")
+            raise self._request()
+
+    def _request(self) -> BaseException:
+        """Return what the code is to raise when it is asked to stop."""
+        if self._timed_out:
+            return FutureTimeoutError(f"the job has run for longer than its {self.job.timeout:g} s")
+        return FutureCancelledError(f"job {self.job.id} was asked to stop")
 
     def progress(self, progress: Progress) -> None:
         """Keep the latest; the worker collects it. After the job's end nothing comes of it."""
@@ -260,6 +351,12 @@ class Execution:
             news, self._progress, self._reported = self._reported, progress, False
         if news:
             self._owner.progressed(self)
+
+    def take_in(self, report: Report) -> None:
+        """Take what the code has said in its process."""
+        if report.progress is not None:
+            self.progress(report.progress)
+        repeat(report.lines)
 
     def take_progress(self) -> Progressed | None:
         """Return what was reported since the last time, as an event; None when nothing was."""
@@ -352,15 +449,6 @@ class Execution:
             self._stop_soon(others, after_loop=True)
         except RuntimeError:
             LOGGER.exception("a call of job %s cannot be interrupted", self.job.id)
-
-
-def _one_line(failure: Failure) -> str:
-    """Return the exception for the log: one line, whatever is in it, and no more than an operator needs."""
-    message = failure.message
-    if len(message) > LOGGED_CHARACTERS:
-        message = message[: LOGGED_CHARACTERS - 3] + "..."
-    text = f"{failure.type}: {message}"
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _cancel(future: Future[Any]) -> None:

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from app.core import Executor, ThreadedExecutor, ThreadPoolExecutor
+from app.core import Executor, ProcessPoolExecutor, ThreadedExecutor, ThreadPoolExecutor
+from app.jobs.process import Report
 from app.worker.coroutines import Coroutines
 from app.worker.lanes import LanePool
 
@@ -25,12 +26,16 @@ class Pools:
     wait for none of these threads, because what a call or a part submits runs inline.
     Calls and parts have a lane for each job, so that no job's flood holds up another's.
 
+    processes: plain functions in processes, one slot each; a process is started when a
+    job finds no idle one, and what its code says comes to `receive`.
+
     stops: tells code to stop; futures that are cancelled call back, and the callbacks
     may be the user's. A thread for each job that needs one: one that never returns must
     hold up no other. Coroutines need none, they are told by their loop.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, processes: int, receive: Callable[[Report], object]) -> None:
+        self.processes = ProcessPoolExecutor(processes, receive=receive)
         self.jobs = ThreadPoolExecutor(threads, "errand-job")
         self.steps = ThreadPoolExecutor(threads, "errand-step")
         self.calls = LanePool(threads, "errand-call")
@@ -51,7 +56,16 @@ class Pools:
         return not closer.is_alive()
 
     def _close(self) -> None:
-        executors: list[Executor | LanePool] = [self.jobs, self.steps, self.calls, self.parts, self.stops]
+        # The one kind of code that can be ended.
+        _shielded(self.processes.kill_workers)
+        executors: list[Executor | LanePool] = [
+            self.jobs,
+            self.steps,
+            self.calls,
+            self.parts,
+            self.stops,
+            self.processes,
+        ]
         for executor in executors:
             _shielded(partial(executor.shutdown, wait=False, cancel_futures=True))
         _shielded(self.coroutines.close)

@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,6 +18,7 @@ from app.core import Future, FutureTimeoutError
 from app.jobs.lifecycle import Event, Failed, Released
 from app.jobs.model import SECOND, Clock, Failure, Hold, Job, Slot
 from app.jobs.outcome import failure_of
+from app.jobs.process import Report
 from app.jobs.registry import Registry
 from app.stores.base import (
     Change,
@@ -32,8 +32,9 @@ from app.stores.base import (
     StoreUnavailableError,
 )
 from app.stores.writer import Claimer, Writer
-from app.worker.execution import Execution
+from app.worker.execution import Execution, Terms
 from app.worker.pools import Pools
+from app.worker.ticker import Ticker
 
 LOGGER = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ UNSTORABLE = Failure("ResultError", "the store cannot keep what the job has retu
 class Worker(Claimer):
     """Runs jobs in this process.
 
-    slots: how many jobs of each kind at a time. max_result_bytes: of one result, as JSON.
+    slots: how many jobs of each kind at a time. terms: what each of them is subject to.
     """
 
     def __init__(
@@ -64,11 +65,11 @@ class Worker(Claimer):
         registry: Registry,
         clock: Clock,
         slots: Mapping[Slot, int],
-        max_result_bytes: int,
+        terms: Terms,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
-        self.max_result_bytes = max_result_bytes
-        self.pools = Pools(slots[Slot.THREAD])
+        self.terms = terms
+        self.pools = Pools(slots[Slot.THREAD], slots[Slot.PROCESS], self._reported)
         self._writer = writer
         self._registry = registry
         self._clock = clock
@@ -82,14 +83,15 @@ class Worker(Claimer):
         self._settling = 0
         """Settlements that are not stored yet; those in `_unsettled` among them."""
         self._unsettled: list[Change] = []
-        self._report_at: float | None = None
-        self._retry_at: float | None = None
+        self._retrying = False
         self._next_due: int | None = None
+        self._looks = 0
+        """At the clock; the last one of them counts."""
         self._unpromoted = False
         self._hurried = False
         self._abandoned = False
-        self._closed = False
-        self._ticker = threading.Thread(target=self._tick, name="errand-ticker", daemon=True)
+        self._ticker = Ticker("errand-ticker")
+        self.later = self._ticker.call_later
 
     def start(self) -> Recovered:
         """Take over what the last process left, and begin to claim.
@@ -220,66 +222,71 @@ class Worker(Claimer):
             self._lock.notify_all()
 
     def _retry_soon(self) -> None:
-        self._retry_at = self._retry_at or time.monotonic() + RETRY_INTERVAL
-        self._lock.notify_all()
+        if not self._retrying:
+            self._retrying = True
+            self._ticker.call_later(RETRY_INTERVAL, self._retry)
 
     def progressed(self, execution: Execution) -> None:
         """Have the execution's progress reported with the next tick."""
         with self._lock:
             self._reporting.append(execution)
-            self._report_at = self._report_at or time.monotonic() + PROGRESS_INTERVAL
-            self._lock.notify_all()
+            first = len(self._reporting) == 1
+        if first:
+            self._ticker.call_later(PROGRESS_INTERVAL, self._report_all)
 
-    # -- the ticker ----------------------------------------------------------
-
-    def _tick(self) -> None:
-        while self._rest():
-            with self._lock:
-                reporting, self._reporting = self._reporting, []
-                unsettled, self._unsettled = self._unsettled, []
-                due = self._next_due is not None and self._next_due <= self._clock()
-                due, self._unpromoted = due or self._unpromoted, False
-                missed = not self._answered
-                self._report_at = self._retry_at = None
-            if due:
-                self._promote()
-            for execution in reporting:
-                self._report(execution)
-            for change in unsettled:
-                self._hand_over(change)
-            if missed:
-                # For the claim that rides in its batch.
-                self._writer.submit(Probe())
-
-    def _rest(self) -> bool:
-        """Sleep until there is something to do; False at the end."""
+    def _reported(self, report: Report) -> None:
+        """Take in what a job in a process says, unless the job is not here any more."""
         with self._lock:
-            while not self._closed:
-                seconds = self._until_next()
-                if seconds is not None and seconds <= 0:
-                    return True
-                self._lock.wait(seconds)
-            return False
+            execution = self._executions.get(report.job_id)
+        if execution is not None and execution.token == report.token:
+            execution.take_in(report)
 
-    def _until_next(self) -> float | None:
-        """Return the seconds until there is something to do; None: only when somebody says so."""
-        now = time.monotonic()
-        waits = [at - now for at in (self._report_at, self._retry_at) if at is not None]
-        if self._next_due is not None:
-            due = (self._next_due - self._clock()) / SECOND
-            waits.append(min(due, CLOCK_CHECK))
-        return min(waits, default=None)
+    # -- the ticker's side ---------------------------------------------------
 
-    def _report(self, execution: Execution) -> None:
-        progress = execution.take_progress()
-        if progress is not None:
-            self._writer.submit(Change(execution.job.id, (progress,)))
+    def _report_all(self) -> None:
+        with self._lock:
+            reporting, self._reporting = self._reporting, []
+        for execution in reporting:
+            progress = execution.take_progress()
+            if progress is not None:
+                self._writer.submit(Change(execution.job.id, (progress,)))
+
+    def _retry(self) -> None:
+        with self._lock:
+            self._retrying = False
+            unsettled, self._unsettled = self._unsettled, []
+            unpromoted, self._unpromoted = self._unpromoted, False
+            missed = not self._answered
+        if unpromoted:
+            self._promote()
+        for change in unsettled:
+            self._hand_over(change)
+        if missed:
+            # For the claim that rides in its batch.
+            self._writer.submit(Probe())
 
     def _expect(self, due: int) -> None:
+        """Have jobs made ready at that time, unless it is later than what is expected already."""
         with self._lock:
             if self._next_due is None or due < self._next_due:
                 self._next_due = due
-                self._lock.notify_all()
+                self._look_later()
+
+    def _look_later(self) -> None:
+        self._looks += 1
+        seconds = ((self._next_due or 0) - self._clock()) / SECOND
+        self._ticker.call_later(min(seconds, CLOCK_CHECK), partial(self._look, self._looks))
+
+    def _look(self, number: int) -> None:
+        """Look at the wall clock, which may have been set."""
+        with self._lock:
+            if self._next_due is None or number != self._looks:
+                return
+            due = self._next_due <= self._clock()
+            if not due:
+                self._look_later()
+        if due:
+            self._promote()
 
     def _promote(self) -> None:
         with self._lock:
@@ -331,6 +338,8 @@ class Worker(Claimer):
         for execution in left:
             LOGGER.warning("job %s still runs and is put back", execution.job.id)
             self._hand_over(Change(execution.job.id, (Released(execution.token),)))
+            # After that: its end would otherwise be taken for the job's.
+            execution.kill()
 
     def close(self) -> bool:
         """Put back what runs, and end the threads. Return whether all user code has ended.
@@ -341,11 +350,7 @@ class Worker(Claimer):
         self._flush()
         # Before the pools are closed: code that is stopped by that has not failed.
         self._put_back()
-        with self._lock:
-            self._closed = True
-            self._lock.notify_all()
-        if self._ticker.is_alive():
-            self._ticker.join()
+        self._ticker.close()
         for change in self._unsettled:
             # The last attempt. If it fails, the next process finds the job running, and lost.
             self._writer.submit(change)

@@ -11,7 +11,7 @@ from app.jobs.registry import Registry, TaskDefinition
 from app.stores.base import Change, Insert, Probe
 from app.stores.sqlite import SqliteStore
 from app.stores.writer import Writer
-from app.worker import Worker
+from app.worker import Terms, Worker
 
 PATIENCE = 30
 """Seconds after which a test fails instead of waiting on; none is meant to come near it."""
@@ -38,15 +38,22 @@ class House:
     """Owns all the parts. Watches every commit, so that a test can wait for what it expects."""
 
     def __init__(
-        self, folder, *functions, threads=2, coroutines=5, clock=wall_clock, max_result_bytes=1 << 20
+        self,
+        folder,
+        *functions,
+        threads=2,
+        processes=2,
+        coroutines=5,
+        clock=wall_clock,
+        **terms,
     ):
         self.path = folder / "errand.db"
         self.clock = clock
         self.store = SqliteStore(self.path)
         self.writer = Writer(self.store, clock)
         self.registry = registry_of(*functions)
-        slots = {Slot.THREAD: threads, Slot.COROUTINE: coroutines}
-        self.worker = Worker(self.writer, self.registry, clock, slots, max_result_bytes)
+        slots = {Slot.THREAD: threads, Slot.PROCESS: processes, Slot.COROUTINE: coroutines}
+        self.worker = Worker(self.writer, self.registry, clock, slots, Terms(**terms))
         self.batches = []
         self._latest = {}
         self._news = threading.Condition()

@@ -11,7 +11,7 @@ from app.jobs.context import submit
 from app.jobs.model import Outcome
 from tests.worker.test_cancelling import Steps, begin, cancelled
 
-NAME = "app.worker.execution"
+NAME = "app.worker.record"
 
 
 @pytest.fixture

@@ -124,10 +124,7 @@ def test_a_settlement_still_open_at_the_end_gets_one_more_attempt(run):
         gate.set()
         wait_for_failed_settlements(house, 1)
         # The ticker comes to its end without another attempt.
-        with house.worker._lock:
-            house.worker._closed = True
-            house.worker._lock.notify_all()
-        house.worker._ticker.join()
+        house.worker._ticker.close()
     assert house.worker.close()
     house.flush()
     assert house.read(job).result == '"kept"'

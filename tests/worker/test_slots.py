@@ -180,7 +180,7 @@ def test_all_slots_are_free_again_whatever_has_become_of_their_jobs(run):
     ]
     assert all(house.wait_for(job).done for job in jobs)
     house.flush()
-    assert house.worker._free == {"thread": 2, "coroutine": 2}
+    assert house.worker._free == {"thread": 2, "process": 2, "coroutine": 2}
     assert house.worker._executions == {}
 
 

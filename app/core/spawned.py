@@ -1,0 +1,178 @@
+"""The parent's side of a process of a ProcessPoolExecutor; the other side is in `child`."""
+
+import logging
+import multiprocessing
+import multiprocessing.process
+import os
+import pickle
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from app.core.child import CALL, EXIT, NOTE, encode, main, split
+
+LOGGER = logging.getLogger(__name__)
+
+EXIT_SECONDS = 5.0
+"""Seconds that a process gets for its own exit, once there are no more calls for it."""
+
+
+class Spawned:
+    """A process, and this end of its pipe.
+
+    The lifeline is a second pipe, never written to: its other end is closed by the kernel
+    when this process ends, however that happens, and then the child is killed.
+    """
+
+    def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        """Start it. Raises OSError when there can be no more processes, and whatever pickling raises."""
+        self.calls = 0
+        self._first = None if initializer is None else _First(initializer, initargs)
+        context = multiprocessing.get_context("spawn")
+        # Its own end of the pipe must be in no other process, or its death would go unnoticed.
+        with _FORKING, ExitStack() as ours, ExitStack() as theirs:
+            self._pipe, pipe = context.Pipe()
+            ours.enter_context(self._pipe)
+            theirs.enter_context(pipe)
+            lifeline, self._lifeline = context.Pipe(duplex=False)
+            ours.enter_context(self._lifeline)
+            theirs.enter_context(lifeline)
+            self._process = context.Process(target=main, args=(pipe, lifeline, self._first or False))
+            _start(self._process)
+            _CHILDREN.add(self)
+            ours.pop_all()
+        self._poll = select.poll()
+        self._poll.register(self._pipe.fileno(), select.POLLIN)
+
+    def welcome(self) -> None:
+        """Have it call the initializer. Raises as `send`."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            self.send(first.message)
+
+    def send(self, message: memoryview) -> None:
+        """Send a message. Raises OSError when it has died."""
+        self._pipe.send_bytes(message)
+
+    def read(self) -> bytes:
+        """Wait for a message. Raises EOFError or OSError when it has died."""
+        return self._pipe.recv_bytes()
+
+    def answer(self, receive: Callable[[Any], object]) -> bytes:
+        """Wait for the answer to a call; hand over the notes that come before it. Raises as `read`."""
+        while (message := self.read())[:1] == NOTE:
+            _hand_over(message, receive)
+        return message
+
+    def is_alive(self, receive: Callable[[Any], object]) -> bool:
+        """Tell whether it can take a call; if not, hand over the last notes of old calls' threads.
+
+        While it lives their notes are left for `answer`: a thread may send faster than they
+        can be taken in here, and then the call would never begin.
+        """
+        if not any(event & (select.POLLHUP | select.POLLERR) for _, event in self._poll.poll(0)):
+            return True
+        with suppress(EOFError, OSError):
+            while True:
+                _hand_over(self.read(), receive)
+        return False
+
+    def dismiss(self, receive: Callable[[Any], object]) -> None:
+        """Have it end, and wait for that, but not for longer than it may take."""
+        deadline = time.monotonic() + EXIT_SECONDS
+        with suppress(EOFError, OSError):
+            self.send(encode(EXIT))
+            # The time is looked at first: a thread of an old call may send notes without an end.
+            while (left := deadline - time.monotonic()) > 0 and self._pipe.poll(left):
+                _hand_over(self.read(), receive)
+
+    def kill(self) -> None:
+        """Kill it and its process group. To be called before `bury` only: then its number is free."""
+        pid = self._process.pid
+        # It may not have a group yet; macOS refuses to signal one in which all have ended.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)  # type: ignore[arg-type]
+        self._process.kill()
+
+    def bury(self) -> int | None:
+        """Wait for its end, after `kill`; return its exit code, None if that was taken away."""
+        self._process.join()
+        exitcode = self._process.exitcode
+        # It will not believe in an end without an exit code.
+        with suppress(ValueError):
+            self._process.close()
+        self.part()
+        return exitcode
+
+    def part(self) -> None:
+        """Close this end of the pipes."""
+        with _FORKING:
+            _CHILDREN.discard(self)
+            self._pipe.close()
+            self._lifeline.close()
+
+
+class _First:
+    """The initializer and its arguments: pickled with the process, sent through the pipe.
+
+    While a process is started its arguments may be locks and queues of multiprocessing,
+    and only then. But multiprocessing would write them into a pipe whose other end it has
+    itself open too: more than fits in would wait for ever for a process that has died,
+    with `_FORKING` held.
+    """
+
+    message: memoryview
+
+    def __init__(self, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+        self._call: tuple[Any, ...] = (initializer, initargs, {})
+
+    def __reduce__(self) -> tuple[type[bool], tuple[bool]]:
+        self.message = encode(CALL, self._call)
+        # What the process gets instead.
+        return bool, (True,)
+
+
+def _hand_over(message: bytes, receive: Callable[[Any], object]) -> None:
+    try:
+        receive(pickle.loads(split(message)[1]))  # noqa: S301  (from our own child)
+    except BaseException:
+        LOGGER.exception("what a call has sent could not be received")
+
+
+def _start(process: SpawnProcess) -> None:
+    """Start a process with SIGINT blocked, so that it has no time in which Ctrl-C could end it."""
+    # First, because it lets go of the signal at its end.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    # Out of `multiprocessing.active_children()`: whoever calls that, and every start does,
+    # collects dead processes, and their numbers would be free while we still use them.
+    multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+_CHILDREN: set[Spawned] = set()
+"""The live ones, whose pipes are open."""
+
+_FORKING = threading.RLock()
+"""Held around a fork, and while pipes are made or closed: a forked process closes them, and only them."""
+
+
+def _part_forked() -> None:
+    """Close the pipes in a forked process: through it a child would live on when this process has ended."""
+    try:
+        for child in list(_CHILDREN):
+            child.part()
+    finally:
+        _FORKING.release()
+
+
+os.register_at_fork(before=_FORKING.acquire, after_in_parent=_FORKING.release, after_in_child=_part_forked)

@@ -1,0 +1,101 @@
+"""A job in a process of its own: what is sent there, what runs there, and what comes back.
+
+All of it is data: an `Order` goes there, `Report`s and a `Returned` or `Raised` come back.
+"""
+
+import contextvars
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from app.core import Future, FutureCancelledError, FutureTimeoutError, child
+from app.jobs.context import SCOPE, Context, run_inline
+from app.jobs.model import Failure, Progress
+from app.jobs.outcome import failure_of, result_to_json
+from app.jobs.output import Line, Output
+from app.jobs.registry import find_declared
+
+LOGGER = logging.getLogger(__name__)
+
+
+class Order(NamedTuple):
+    """A job to be run. module: that declares the task. arguments: as JSON text."""
+
+    context: Context
+    token: int
+    module: str
+    task: str
+    arguments: str
+    max_result_bytes: int
+    log_level: int
+
+
+class Report(NamedTuple):
+    """What the code of a job said while it ran. token: of the claim that it runs under."""
+
+    job_id: str
+    token: int
+    progress: Progress | None
+    lines: Sequence[Line]
+
+
+class Returned(NamedTuple):
+    """The function returned. result: as JSON text."""
+
+    result: str
+
+
+class Raised(NamedTuple):
+    """The function raised. gave_in: by FutureCancelledError or FutureTimeoutError, as it was asked to."""
+
+    failure: Failure
+    gave_in: bool
+
+
+def run_order(order: Order) -> Returned | Raised:
+    """Run a job's function on this thread, in a process of a ProcessPoolExecutor."""
+    scope = _Scope(order)
+    with scope.output:
+        context = contextvars.Context()
+        context.run(SCOPE.set, scope)
+        return context.run(_run, order)
+
+
+def _run(order: Order) -> Returned | Raised:
+    try:
+        definition = find_declared(order.module, order.task)
+        child.checkpoint()
+        call = definition.signature.coerce(order.arguments)
+        value = definition.fn(*call.args, **call.kwargs)
+        return Returned(result_to_json(value, order.max_result_bytes))
+    except BaseException as exc:  # noqa: BLE001  (SystemExit too is the job's, not the process's)
+        return Raised(failure_of(exc), _is_a_request(exc))
+
+
+def _is_a_request(exc: BaseException) -> bool:
+    """Tell whether the code has ended by what it was asked to raise."""
+    return isinstance(exc, FutureCancelledError | FutureTimeoutError) and child.is_asked_to_stop()
+
+
+class _Scope:
+    """The job, as its code sees it in a process."""
+
+    def __init__(self, order: Order) -> None:
+        self.context = order.context
+        self.output = Output(order.log_level, self._send)
+        self._token = order.token
+
+    def _send(self, progress: Progress | None, lines: Sequence[Line]) -> None:
+        child.send(Report(self.context.id or "", self._token, progress, lines))
+
+    def progress(self, progress: Progress) -> None:
+        """Have it sent before long."""
+        self.output.progress(progress)
+
+    def checkpoint(self) -> None:
+        """Raise what the job was asked to raise."""
+        child.checkpoint()
+
+    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Run a call here and now: the process is for this one job, and others have to have the CPUs."""
+        return run_inline(fn, args, kwargs)

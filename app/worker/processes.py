@@ -1,0 +1,35 @@
+"""A job's function in a process of its own, as the worker sees it."""
+
+from collections.abc import Callable
+
+from app.core import FutureCancelledError, ProcessFuture, ProcessPoolExecutor
+from app.jobs.process import Order, Raised, Returned, run_order
+
+
+class JobProcess:
+    """One run of a function. It can be asked to stop, and killed."""
+
+    def __init__(self, pool: ProcessPoolExecutor, order: Order) -> None:
+        self._future: ProcessFuture[Returned | Raised] = pool.submit(run_order, order)
+
+    def when_ended(self, call: Callable[[], object]) -> None:
+        """Have `call` called when the run has ended, or at once if it has."""
+        self._future.add_done_callback(lambda _: call())
+
+    def stop(self, request: BaseException) -> None:
+        """Have `checkpoint()` raise `request` in the function; one that has not begun never does."""
+        if not self._future.stop(request):
+            self._future.cancel()
+
+    def kill(self) -> None:
+        """End the function, whatever it does, unless it has ended."""
+        self._future.kill()
+
+    def ending(self) -> Returned | Raised | BaseException:
+        """Return how the run has ended: the function by itself, or by an exception of the process's.
+
+        ProcessDied if it was killed, FutureCancelledError if it never began.
+        """
+        future = self._future
+        exception = FutureCancelledError() if future.cancelled() else future.exception()
+        return future.result() if exception is None else exception
