@@ -6,23 +6,23 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from app.core import Future, FutureCancelledError, FutureTimeoutError, ProcessDied
 from app.jobs.context import SCOPE, Context
 from app.jobs.lifecycle import Died, Event, Failed, Progressed, Succeeded
-from app.jobs.model import Failure, Job, Progress, Slot
+from app.jobs.model import Failure, Job, Progress
 from app.jobs.outcome import failure_of, result_to_json
 from app.jobs.output import repeat
-from app.jobs.process import Order, Raised, Report, Returned
-from app.jobs.registry import Kind, TaskDefinition
+from app.jobs.process import Raised, Report, Returned
+from app.jobs.registry import TaskDefinition
 from app.worker.calls import CallScope, Driver, JobTask, Nested, cancel_on_loop, make_task
 from app.worker.coroutines import CoroutineFuture
 from app.worker.pools import Pools
 from app.worker.processes import JobProcess
 from app.worker.record import Record
+from app.worker.runs import Terms, begin
 
 LOGGER = logging.getLogger(__name__)
 
@@ -31,18 +31,6 @@ LOOP_PATIENCE = 1.0
 
 REQUESTS = (FutureCancelledError, FutureTimeoutError)
 """What code that was asked to stop raises if it does as it was asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What every execution is subject to.
-
-    max_result_bytes: of a result, as JSON. cancel_grace: seconds that code in a process gets
-    to end when it is to stop, before the process is killed.
-    """
-
-    max_result_bytes: int = 1024 * 1024
-    cancel_grace: float = 5.0
 
 
 class Owner(Protocol):
@@ -80,7 +68,7 @@ class Execution:
         self._started = time.monotonic()
         deadline = None if job.timeout is None else self._started + job.timeout
         self.context = Context(job.id, job.attempt, deadline, job.tags)
-        self._definition = definition
+        self.definition = definition
         self._owner = owner
         # Reentrant: sets and lists are made under it, so the garbage collector may run
         # here, and a finalizer of the user's may submit.
@@ -106,72 +94,9 @@ class Execution:
         """Have the function run where its kind runs. Raises RuntimeError when no thread can be had."""
         if self.job.timeout is not None:
             self._alarm(self.job.timeout, self._time_out)
-        pools = self._owner.pools
-        match self._definition.kind:
-            case Kind.PLAIN if self._definition.slot is Slot.PROCESS:
-                self._start_process()
-            case Kind.PLAIN:
-                pools.jobs.submit(self._enter, self._run_function)
-            case Kind.GENERATOR:
-                pools.steps.submit(self._enter, self._start_generator)
-            case Kind.COROUTINE:
-                driver = pools.coroutines.future()
-                # Before it starts: it might end at once, and what follows an end runs
-                # serializers of the user's, which must not be on this thread.
-                self._drive(driver)
-                context = contextvars.Context()
-                context.run(SCOPE.set, self)
-                driver.start(self._coroutine, context)
+        begin(self, self._owner.pools, self._owner.terms)
 
-    def abort(self, exc: BaseException) -> None:
-        """End the job that could not be started."""
-        self._raised(exc)
-
-    def _enter(self, run: Callable[[], None]) -> None:
-        context = contextvars.Context()
-        context.run(SCOPE.set, self)
-        context.run(run)
-
-    def _run_function(self) -> None:
-        try:
-            self.checkpoint()
-            call = self._definition.signature.coerce(self.job.arguments)
-            value = self._definition.fn(*call.args, **call.kwargs)
-        except BaseException as exc:  # noqa: BLE001  (SystemExit too is the job's, not the worker's)
-            self._raised(exc)
-        else:
-            self._returned(value)
-
-    def _start_generator(self) -> None:
-        try:
-            call = self._definition.signature.coerce(self.job.arguments)
-            task = JobTask(self._definition.fn(*call.args, **call.kwargs), self._owner.pools.steps)
-        except BaseException as exc:  # noqa: BLE001
-            self._raised(exc)
-        else:
-            self._drive(task)
-            task.step()
-
-    def _start_process(self) -> None:
-        definition, terms = self._definition, self._owner.terms
-        module, name = definition.fn.__module__, definition.name
-        facts = (self.job.arguments, terms.max_result_bytes, logging.root.level)
-        process = JobProcess(
-            self._owner.pools.processes, Order(self.context, self.token, module, name, *facts)
-        )
-        with self._lock:
-            self._process = process
-            asked = self._asked
-        process.when_ended(self._process_ended)
-        if asked:
-            # The request came before there was anything to pass it on to.
-            self._stop_process(process)
-
-    async def _coroutine(self) -> Any:
-        call = self._definition.signature.coerce(self.job.arguments)
-        return await self._definition.fn(*call.args, **call.kwargs)
-
-    def _drive(self, driver: Driver) -> None:
+    def driven_by(self, driver: Driver) -> None:
         """Let the future that will run the job's code end it, and be cancelled with it."""
         with self._lock:
             self._driver = driver
@@ -185,9 +110,19 @@ class Execution:
         # Not by `result()`: what it raises would hold this frame, and the frame the driver.
         exception = FutureCancelledError() if driver.cancelled() else driver.exception()
         if exception is None:
-            self._returned(driver.result())
+            self.returned(driver.result())
         else:
-            self._raised(exception)
+            self.raised(exception)
+
+    def runs_in(self, process: JobProcess) -> None:
+        """Let the process that runs the job's code end it, and be stopped with it."""
+        with self._lock:
+            self._process = process
+            asked = self._asked
+        process.when_ended(self._process_ended)
+        if asked:
+            # As above.
+            self._stop_process(process)
 
     def _process_ended(self) -> None:
         with self._lock:
@@ -201,18 +136,20 @@ class Execution:
             case ProcessDied():
                 self._end(Died(self.token, self._timeout() if self._timed_out else failure_of(ending)))
             case BaseException():
-                self._raised(ending)
+                self.raised(ending)
 
     # -- ending --------------------------------------------------------------
 
-    def _returned(self, value: Any) -> None:
+    def returned(self, value: Any) -> None:
+        """Take note that the function has returned."""
         try:
             event: Event = Succeeded(self.token, result_to_json(value, self._owner.terms.max_result_bytes))
         except BaseException as exc:  # noqa: BLE001  (serializers of the user's own may raise anything)
             event = Failed(self.token, self._described(exc))
         self._end(event)
 
-    def _raised(self, exc: BaseException) -> None:
+    def raised(self, exc: BaseException) -> None:
+        """Take note that the function has raised, or could not be called."""
         self._failed_with(self._described(exc), is_request=isinstance(exc, REQUESTS))
 
     def _failed_with(self, failure: Failure, *, is_request: bool) -> None:
@@ -239,9 +176,6 @@ class Execution:
             self._ending = event
             # The driver's context leads to this scope: the circle would keep the result alive.
             self._driver = self._process = None
-            alarms, self._alarms = self._alarms, []
-        for take_back in alarms:
-            take_back()
         self._close_one()
 
     def _call_done(self, call: Future[Any]) -> None:
@@ -253,7 +187,10 @@ class Execution:
         with self._lock:
             self._open -= 1
             event = None if self._open else self._ending
+            alarms = [] if self._open else self._alarms
         if event is not None:
+            for take_back in alarms:
+                take_back()
             self._owner.ended(self, event)
 
     def log(self, event: Event) -> None:
@@ -302,13 +239,13 @@ class Execution:
         self._alarm(self._owner.terms.cancel_grace, process.kill)
 
     def _alarm(self, seconds: float, call: Callable[[], object]) -> None:
-        """Have `call` called then, unless the function has ended."""
+        """Have `call` called then, unless the job has ended."""
         take_back = self._owner.later(seconds, call)
         with self._lock:
-            ended = self._ending is not None
-            if not ended:
-                self._alarms.append(take_back)
+            self._alarms.append(take_back)
+            ended = not self._open
         if ended:
+            # It may not have been among those that the end took back.
             take_back()
 
     def _stop_soon(self, futures: list[Future[Any]], *, after_loop: bool) -> None:

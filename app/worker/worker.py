@@ -32,8 +32,9 @@ from app.stores.base import (
     StoreUnavailableError,
 )
 from app.stores.writer import Claimer, Writer
-from app.worker.execution import Execution, Terms
+from app.worker.execution import Execution
 from app.worker.pools import Pools
+from app.worker.runs import Terms
 from app.worker.ticker import Ticker
 
 LOGGER = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ class Worker(Claimer):
         except Exception as exc:
             # No thread can be had: the job says so, rather than being left running with nobody at it.
             LOGGER.exception("job %s cannot be started", execution.job.id)
-            execution.abort(exc)
+            execution.raised(exc)
 
     def _changed(self, jobs: Sequence[Job]) -> None:
         for job in jobs:

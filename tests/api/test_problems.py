@@ -202,7 +202,7 @@ def test_tasks_are_listed_with_what_they_take_and_return(shared):
     assert added.keys() == {"name", "doc", "parameters", "result", "options", "executor"}
     assert (added["doc"], added["result"]) == ("Add two numbers.", {"type": "integer"})
     assert added["parameters"]["required"] == ["a"]
-    assert added["options"] == {"queue": "default", "priority": 0}
+    assert added["options"] == {"queue": "default", "priority": 0, "timeout": None}
     assert (added["executor"], tasks["nap"]["executor"]) == ("thread", "coroutine")
     assert shared.client.get("/tasks/add").json() == added
 
