@@ -1,7 +1,7 @@
 # The service as an image: one process, its SQLite file on the volume /data.
 #
 #   docker build -t errand .
-#   docker run -p 127.0.0.1:8000:8000 -v errand-data:/data -e ERRAND_API_KEYS=me:secret errand
+#   docker run --init -p 127.0.0.1:8000:8000 -v errand-data:/data -e ERRAND_API_KEYS=me:secret errand
 #
 # Your own tasks: mount or copy the module to /srv and name it in ERRAND_TASKS.
 
