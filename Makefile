@@ -98,6 +98,7 @@ constraints: ## Pin today's releases in constraints.txt (needs python3.11)
 define run_tests
 @rm -f .coverage .coverage.* $(VENV)/.passed && touch $(VENV)/.started
 @$(RUN) -m pytest -q -n auto --cov=app --cov-report= tests
+@rm -f .coverage.*
 @mv $(VENV)/.started $(VENV)/.passed
 endef
 

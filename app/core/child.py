@@ -86,6 +86,8 @@ def main(connection: Connection, lifeline: Connection, first: bool) -> None:
     try:
         _detach(connection, lifeline)
         _parent = parent = _Parent(connection.fileno())
+        # This also keeps the pipe open until all that is done at the interpreter's exit is done:
+        # to the parent a closed pipe is the end, and it kills what is still there.
         os.register_at_fork(after_in_child=lambda: _part(connection, lifeline))
         if not first or _initialize(parent):
             parent.send(encode(READY))

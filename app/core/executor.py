@@ -3,10 +3,14 @@
 import atexit
 import concurrent.futures
 import logging
+import os
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 from weakref import WeakSet
@@ -25,21 +29,26 @@ class Executor(concurrent.futures.Executor, ABC):
     As `concurrent.futures.Executor`. `with executor:` shuts it down at the end and
     waits. An executor that is dropped without `shutdown` runs what it was given and
     then ends its threads.
+
+    An executor belongs to the process that made it. In a forked child the parent's
+    executors take nothing more and wait for nothing, and their futures that were not
+    done will not be; new ones work.
     """
 
     @abstractmethod
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have `fn(*args, **kwargs)` run, and return its future.
 
-        Raises RuntimeError after `shutdown`, and at the interpreter's exit.
+        Raises RuntimeError after `shutdown`, at the interpreter's exit, and in a forked
+        child of the process that made the executor.
         """
 
-    @abstractmethod
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept nothing more; what was accepted still runs.
 
         wait: return only when everything has ended and the threads with it.
         cancel_futures: cancel what has not begun. May be called again.
+        Not abstract, as theirs is not: an executor without threads has nothing to end.
         """
 
     def map(
@@ -47,21 +56,25 @@ class Executor(concurrent.futures.Executor, ABC):
         fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int = 1,  # noqa: ARG002
+        buffersize: int | None = None,
     ) -> Iterator[T]:
         """Submit a call for each tuple of items at once, and yield the results in order.
 
         timeout: seconds from this call for all results; None means no limit.
-        chunksize: calls that travel together; only a ProcessPoolExecutor uses it.
+        chunksize: calls that travel together; only a ProcessPoolExecutor looks at it.
+        buffersize: calls at most whose results nobody has taken, so that the iterables may
+        be endless; None submits all at once. As Python 3.14's, but it is never exceeded,
+        and the results do not end early when the executor is dropped or shut down: the
+        iterator keeps it until the items are used up, and raises what `submit` raises.
         A failed call's exception is raised in its turn, FutureTimeoutError when the
         time runs out; calls that have not begun by then are cancelled.
         """
-        if chunksize < 1:
-            msg = "chunksize must be >= 1."
-            raise ValueError(msg)
+        if buffersize is not None:
+            _check_buffersize(buffersize)
         deadline = None if timeout is None else time.monotonic() + timeout
-        futures = [self.submit(fn, *items) for items in zip(*iterables, strict=False)]
-        return _results(futures, deadline)
+        calls = (self.submit(fn, *items) for items in zip(*iterables, strict=False))
+        return _results(deque(islice(calls, buffersize)), calls, deadline)
 
     def __enter__(self) -> Self:
         return self
@@ -72,15 +85,38 @@ class Executor(concurrent.futures.Executor, ABC):
         self.shutdown(wait=True)
 
 
-def _results(futures: list[Future[T]], deadline: float | None) -> Iterator[T]:
-    futures.reverse()
+def _check_buffersize(buffersize: int) -> None:
+    if not isinstance(buffersize, int):
+        # For callers without a type checker.
+        msg = "buffersize must be an integer or None"
+        raise TypeError(msg)
+    if buffersize < 1:
+        msg = "buffersize must be None or > 0"
+        raise ValueError(msg)
+
+
+def _results(futures: deque[Future[T]], calls: Iterator[Future[T]], deadline: float | None) -> Iterator[T]:
+    """Yield the results of `futures`, and for each one taken submit the next of `calls`."""
     try:
         while futures:
             # Popped before the wait: this frame keeps no result that was handed out.
-            yield _result_by(futures.pop(), deadline)
+            box = [_result_by(futures.popleft(), deadline)]
+            # Before the yield, so that the next call runs while the caller works on this result.
+            futures.extend(_next_of(calls))
+            yield box.pop()
     finally:
         for future in futures:
             future.cancel()
+
+
+def _next_of(calls: Iterator[Future[T]]) -> Iterator[Future[T]]:
+    """Submit one more call, if there is one; when that fails, it is the last result, in its turn."""
+    try:
+        yield from islice(calls, 1)
+    except Exception as exc:  # noqa: BLE001  (the executor was shut down, or an iterable raised)
+        failed: Future[T] = Future()
+        failed.set_exception(exc)
+        yield failed
 
 
 def _result_by(future: Future[T], deadline: float | None) -> T:
@@ -139,11 +175,14 @@ class AtExit:
     """
 
     def __init__(self) -> None:
+        self._begin()
+        atexit.register(self._finish)
+
+    def _begin(self) -> None:
         self.exiting = False
         # Reentrant: an object that makes an executor as it is finalized may come in between.
         self._lock = threading.RLock()
         self._backlogs: WeakSet[Backlog] = WeakSet()
-        atexit.register(self._finish)
 
     def add(self, backlog: "Backlog") -> None:
         """Have the backlog worked off at the exit, unless it is gone by then."""
@@ -159,9 +198,28 @@ class AtExit:
         for backlog in backlogs:
             backlog.join()
 
+    def finish_in_child(self) -> None:
+        """Do the same at the end of a child of multiprocessing, which may leave without `atexit`."""
+        multiprocessing = sys.modules.get("multiprocessing.process")
+        if multiprocessing is not None and multiprocessing.parent_process() is not None:
+            self._finish()
+
+    def begin_in_child(self) -> None:
+        """Start anew in a forked child: what is here is the parent's, and so are its threads.
+
+        No lock is taken, since whoever holds it may not exist here; there is no other
+        thread either, and what one was about to do to the set it has done or not.
+        """
+        parents = list(self._backlogs)
+        self._begin()
+        for backlog in parents:
+            backlog.disown()
+
 
 class Backlog(ABC):
     """An executor's work and threads, apart from the executor, so that it can be dropped."""
+
+    disowned = False
 
     @abstractmethod
     def close(self) -> None:
@@ -171,12 +229,29 @@ class Backlog(ABC):
     def join(self) -> None:
         """Wait until the threads have ended."""
 
+    def disown(self) -> None:
+        """Be closed from now on, with fresh locks, no calls and no threads: they are the parent's.
+
+        Called in a forked child, which has one thread, perhaps one of this backlog. Extend
+        it. The parent's locks may be held by threads that do not exist here, so they are
+        replaced, not taken; its calls are set aside rather than dropped, for a finalizer
+        could take from the parent what it still needs, a temporary folder for example.
+        """
+        self.disowned = True
+
 
 AT_EXIT = AtExit()
+os.register_at_fork(after_in_child=AT_EXIT.begin_in_child)
+# Not public, but the standard library's own executors have lived by it since Python 3.9:
+# only this is called at the end of every child that multiprocessing makes, forked or not.
+threading._register_atexit(AT_EXIT.finish_in_child)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-def refuse_when(*, closed: bool) -> None:
-    """Raise the RuntimeError of a submission that comes too late."""
+def refuse_when(*, closed: bool, disowned: bool = False) -> None:
+    """Raise the RuntimeError of a submission that comes too late, or in another process."""
+    if disowned:
+        msg = "cannot schedule new futures in a forked child: the executor belongs to its parent process"
+        raise RuntimeError(msg)
     if AT_EXIT.exiting:
         msg = "cannot schedule new futures after interpreter shutdown"
         raise RuntimeError(msg)

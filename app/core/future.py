@@ -36,6 +36,7 @@ from threading import TIMEOUT_MAX
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from app.core.awaiting import wake_ups
+from app.core.courtesy import COURTESY
 from app.core.errors import FutureCancelledError, FutureTimeoutError, InvalidStateError
 
 T = TypeVar("T")
@@ -299,11 +300,12 @@ class Future(concurrent.futures.Future[T]):
             self._result = result
             self._exception = exception
             self._state = state
-            waiters, self._wakes = self._wakes, None
-            callbacks, self._callbacks = self._callbacks, None
+            waiters, callbacks = self._wakes, self._callbacks
+            if waiters is None and callbacks is None:
+                return True
+            self._wakes = self._callbacks = None
         try:
-            if waiters or callbacks:
-                self._announce(waiters, callbacks)
+            self._announce(waiters, callbacks)
         finally:
             # As in set_exception().
             del self, exception, callbacks
@@ -347,6 +349,11 @@ class Future(concurrent.futures.Future[T]):
     def _await_done(self, timeout: float | None) -> None:
         if self._state is _FINISHED or self._state is _CANCELLED:
             return
+        if timeout is None:
+            # Not with a limit, which a yield may exceed.
+            COURTESY.give_way()
+            if self._state is _FINISHED or self._state is _CANCELLED:
+                return
         gate = threading.Lock()
         gate.acquire()
         wake = gate.release

@@ -75,7 +75,8 @@ class ProcessFuture(Future[T]):
     def stop(self, request: BaseException) -> bool:
         """Have `checkpoint()` raise a copy of `request` in the call; False when it does not run.
 
-        Only the first request to a call is passed on.
+        Only the first request to a call is passed on; never waits, so it may arrive a little later.
+        Raises whatever pickling raises.
         """
         keeper = self._keeper
         return keeper is not None and keeper.stop(self, request)

@@ -57,6 +57,7 @@ class ProcessPoolExecutor(Executor):
         if max_workers is None:
             max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
         _require(max_workers, mp_context, initializer, max_tasks_per_child)
+        self.max_workers = max_workers
         start = partial(Spawned, initializer, initargs)
         prefix = f"ProcessPoolExecutor-{next(self._names)}"
         self._keepers = Keepers(max_workers, prefix, start, max_tasks_per_child, receive or _ignore)

@@ -1,5 +1,6 @@
 """Task: a generator that yields futures, and is a Future itself."""
 
+import os
 import threading
 import traceback
 from collections import deque
@@ -370,5 +371,17 @@ class _RunQueue(threading.local):
         finally:
             self._due = outer
 
+    def begin_in_child(self) -> None:
+        """Start anew in a forked child: the steps that are due are the parent's to take.
+
+        The step that forked may never end there, and what becomes due would wait for it.
+        """
+        if self._due is not None:
+            # Set aside, as in Backlog.disown().
+            self._parents_steps = list(self._due)
+            self._due.clear()
+            self._due = None
+
 
 _RUN_QUEUE = _RunQueue()
+os.register_at_fork(after_in_child=_RUN_QUEUE.begin_in_child)

@@ -1,14 +1,17 @@
 """Executors whose work runs in threads: one thread per call, or a pool."""
 
+import concurrent.futures
 import itertools
 import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from typing import Any, ParamSpec, TypeVar
 from weakref import finalize
 
+from app.core.courtesy import COURTESY
 from app.core.errors import BrokenThreadPool
 from app.core.executor import AT_EXIT, Backlog, Executor, refuse_when, run_call
 from app.core.future import Future, run_all
@@ -58,7 +61,7 @@ class _Threads(Backlog):
         # The list is emptied by the thread, so that the Thread object keeps no argument alive.
         thread = threading.Thread(target=self._run, args=([call],), name=name, daemon=True)
         with self._lock:
-            refuse_when(closed=self._closed)
+            refuse_when(closed=self._closed, disowned=self.disowned)
             # Started under the lock: `join` must not find a thread that has not begun.
             thread.start()
             self._live.add(thread)
@@ -80,9 +83,18 @@ class _Threads(Backlog):
         for thread in live:
             _join_other(thread)
 
+    def disown(self) -> None:
+        super().disown()
+        self._lock = threading.RLock()
+        self._closed = True
+        self._live = set()
 
-class ThreadPoolExecutor(Executor):
+
+class ThreadPoolExecutor(Executor, concurrent.futures.ThreadPoolExecutor):
     """A pool of threads that grows to `max_workers` only when no idle one is there.
+
+    As with Future, it is derived from the standard library's only to be known as one:
+    asyncio's `set_default_executor` insists on that.
 
     max_workers: threads at most; None means min(32, CPUs + 4).
     thread_name_prefix: what the threads' names begin with.
@@ -100,7 +112,8 @@ class ThreadPoolExecutor(Executor):
         initargs: tuple[Any, ...] = (),
     ) -> None:
         if max_workers is None:
-            max_workers = min(32, (os.cpu_count() or 1) + 4)
+            # Those that this process may use, where Python can tell.
+            max_workers = min(32, (getattr(os, "process_cpu_count", os.cpu_count)() or 1) + 4)
         if max_workers <= 0:
             msg = "max_workers must be greater than 0"
             raise ValueError(msg)
@@ -109,6 +122,7 @@ class ThreadPoolExecutor(Executor):
             msg = "initializer must be a callable"
             raise TypeError(msg)
         prefix = thread_name_prefix or f"ThreadPoolExecutor-{next(self._names)}"
+        self.max_workers = max_workers
         self._crew = _Crew(max_workers, prefix, initializer, initargs)
         AT_EXIT.add(self._crew)
         # The threads know the crew, not the pool, so a dropped pool is collected and ends them.
@@ -172,7 +186,7 @@ class _Crew(Backlog):
             if self._broken is not None:
                 raise self._breakage()
             if self._closed or AT_EXIT.exiting:
-                refuse_when(closed=self._closed)
+                refuse_when(closed=self._closed, disowned=self.disowned)
             self._calls.append(call)
             if not (self._idle and self._wake_one()) and self._hired < self._limit:
                 self._hire(call)
@@ -202,7 +216,7 @@ class _Crew(Backlog):
             raise
         self._threads.append(thread)
 
-    def _work(self) -> None:
+    def _work(self, run: Callable[..., None] = run_call) -> None:
         if not self._initialize():
             return
         gate = threading.Lock()
@@ -215,7 +229,7 @@ class _Crew(Backlog):
                 if not self._rest(gate):
                     return
                 continue
-            run_call(*call)
+            run(*call)
             # An idle thread must not keep the last task's arguments and result alive.
             del call
 
@@ -224,6 +238,8 @@ class _Crew(Backlog):
         self._idle.append(gate)
         if (self._calls or self._closed) and self._withdraw(gate):
             return bool(self._calls) or not self._over()
+        # Among the idle ones already: a call that comes meanwhile opens the gate and starts no thread.
+        COURTESY.give_way()
         gate.acquire()
         return True
 
@@ -263,7 +279,7 @@ class _Crew(Backlog):
     def _refuse(self) -> None:
         raise self._breakage()
 
-    def _breakage(self) -> BrokenThreadPool:
+    def _breakage(self) -> BrokenExecutor:
         error = BrokenThreadPool("A thread initializer failed, the thread pool is not usable anymore")
         error.__cause__ = self._broken
         return error
@@ -290,6 +306,15 @@ class _Crew(Backlog):
             threads = list(self._threads)
         for thread in threads:
             _join_other(thread)
+
+    def disown(self) -> None:
+        super().disown()
+        self._lock = threading.RLock()
+        self._closed = True
+        # The deque stays the same: the thread that forked may be one of ours, and has it in a variable.
+        self._parents_calls = list(self._calls)
+        self._calls.clear()
+        self._idle, self._threads = [], []
 
 
 def _join_other(thread: threading.Thread) -> None:

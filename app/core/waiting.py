@@ -2,11 +2,12 @@
 
 # ruff: noqa: SLF001  (the modules of the core are one library; the underscores keep its users out)
 
+import concurrent.futures
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -16,26 +17,28 @@ from app.core.errors import FutureTimeoutError
 from app.core.future import Future, FutureLike, State, acquire_within, outcome_of, run_all
 
 T = TypeVar("T")
+F = TypeVar("F", bound=concurrent.futures.Future[Any])
 LOGGER = logging.getLogger(__name__)
 
 _CONDITIONS = (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION)
 
 
-class DoneAndNotDoneFutures(NamedTuple, Generic[T]):
+class DoneAndNotDoneFutures(NamedTuple, Generic[F]):
     """What `wait` returns: two sets of futures."""
 
-    done: set[Future[T]]
-    not_done: set[Future[T]]
+    done: set[F]
+    not_done: set[F]
 
 
 def wait(
-    fs: Iterable[Future[T]], timeout: float | None = None, return_when: str = ALL_COMPLETED
-) -> DoneAndNotDoneFutures[T]:
+    fs: Iterable[F], timeout: float | None = None, return_when: str = ALL_COMPLETED
+) -> DoneAndNotDoneFutures[F]:
     """Wait until the futures are done, or the first of them, or the first failure.
 
     timeout: seconds to wait; None means no limit. When it runs out, nothing is
     raised: what is not done is in `not_done`. A Task that nobody started is waited
-    for, but not started. Raises ValueError for an unknown `return_when`.
+    for, but not started. Futures of the standard library may be among them, asyncio's
+    `run_coroutine_threadsafe` returns such. Raises ValueError for an unknown `return_when`.
     """
     if return_when not in _CONDITIONS:
         msg = f"Invalid return condition: {return_when!r}"
@@ -45,12 +48,11 @@ def wait(
     wakes = {future: partial(tally.count, future) for future in futures}
     try:
         for future, wake in wakes.items():
-            if not future._add_waiter(wake):
+            if not _watch(future, wake, tally.count):
                 wake()
         acquire_within(tally.gate, timeout)
     finally:
-        for future, wake in wakes.items():
-            future._remove_waiter(wake)
+        _unwatch(wakes)
     done = {future for future in futures if future.done()}
     return DoneAndNotDoneFutures(done, futures - done)
 
@@ -68,7 +70,7 @@ class _Tally:
         if self._shut:
             self.gate.acquire()
 
-    def count(self, future: Future[Any]) -> None:
+    def count(self, future: concurrent.futures.Future[Any]) -> None:
         suffices = self._suffices(future)
         with self._lock:
             self._missing -= 1
@@ -78,14 +80,54 @@ class _Tally:
         if opens:
             self.gate.release()
 
-    def _suffices(self, future: Future[Any]) -> bool:
+    def _suffices(self, future: concurrent.futures.Future[Any]) -> bool:
         if self._return_when == FIRST_EXCEPTION:
             return not future.cancelled() and future.exception() is not None
         return self._return_when == FIRST_COMPLETED
 
 
-def as_completed(fs: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
-    """Yield each future once, as it gets done; those done already come first.
+def _watch(
+    future: concurrent.futures.Future[Any],
+    wake: Callable[[], object],
+    tell: Callable[[concurrent.futures.Future[Any]], object],
+) -> bool:
+    """Have `wake()` called when the future is done; False when it is already.
+
+    One of the standard library calls `tell(future)` instead, now if it is done: what is
+    given to it stays there, and must not keep it alive.
+    """
+    if isinstance(future, Future):
+        return future._add_waiter(wake)
+    future.add_done_callback(tell)
+    return True
+
+
+class _Teller:
+    """Puts futures of the standard library into a queue, until it is let go of.
+
+    They keep it for ever: with the queue, and themselves in it, they would make a cycle.
+    """
+
+    def __init__(self, put: Callable[[Any], object]) -> None:
+        self._put: Callable[[Any], object] | None = put
+
+    def __call__(self, future: concurrent.futures.Future[Any]) -> None:
+        put = self._put
+        if put is not None:
+            put(future)
+
+    def let_go(self) -> None:
+        self._put = None
+
+
+def _unwatch(wakes: Mapping[F, Callable[[], object]]) -> None:
+    for future, wake in wakes.items():
+        if isinstance(future, Future):
+            future._remove_waiter(wake)
+
+
+def as_completed(fs: Iterable[F], timeout: float | None = None) -> Iterator[F]:
+    """Yield each future once, as it gets done; those done already come first. Takes what `wait` takes.
 
     timeout: seconds, from the first `next()`, for all of them; None means no limit.
     Raises FutureTimeoutError when some are not done by then. No reference to a
@@ -95,10 +137,11 @@ def as_completed(fs: Iterable[Future[T]], timeout: float | None = None) -> Itera
     pending = set(fs)
     del fs
     total = len(pending)
-    arrived: SimpleQueue[Future[T]] = SimpleQueue()
+    arrived: SimpleQueue[Any] = SimpleQueue()
     wakes = {future: partial(arrived.put, future) for future in pending}
+    tell = _Teller(arrived.put)
     try:
-        for future in [future for future, wake in wakes.items() if not future._add_waiter(wake)]:
+        for future in [future for future, wake in wakes.items() if not _watch(future, wake, tell)]:
             arrived.put(future)
         future = None  # type: ignore[assignment]  # lets go of the last one
         while pending:
@@ -108,13 +151,11 @@ def as_completed(fs: Iterable[Future[T]], timeout: float | None = None) -> Itera
             # Popped in the yield, so that this frame holds no reference while the caller works.
             yield box.pop()
     finally:
-        for future, wake in wakes.items():
-            future._remove_waiter(wake)
+        tell.let_go()
+        _unwatch(wakes)
 
 
-def _next_arrival(
-    arrived: "SimpleQueue[Future[T]]", deadline: float | None, unfinished: int, total: int
-) -> Future[T]:
+def _next_arrival(arrived: "SimpleQueue[F]", deadline: float | None, unfinished: int, total: int) -> F:
     try:
         if deadline is None:
             return arrived.get()

@@ -12,9 +12,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self, TextIO
+from typing import Any, NamedTuple, Self, TextIO
 
 from app.jobs.model import Progress
 from app.jobs.outcome import storable
@@ -33,6 +34,9 @@ LINE_LIMIT = 8 * 1024
 
 LIMIT = 1024 * 1024
 """Characters of all lines of one attempt that are kept. What is beyond them is counted."""
+
+LINE_COST = 32
+"""Characters that a line counts for beside its own: empty ones are work too."""
 
 
 class Line(NamedTuple):
@@ -89,6 +93,14 @@ class Output:
         if self._dropped:
             self._send(None, [_line("", logging.WARNING, f"... {self._dropped} more lines were dropped")])
 
+    def part(self) -> None:
+        """Forget, in a forked process, what there is to send and who sends it."""
+        self._lock = threading.RLock()
+        self._lines.clear()
+        self._progress = self._sender = None
+        self._dropped = 0
+        self._over = True
+
     def progress(self, progress: Progress) -> None:
         """Have the latest progress sent."""
         with self._lock:
@@ -97,14 +109,15 @@ class Output:
 
     def say(self, logger: str, level: int, text: str) -> None:
         """Have a line sent; drop and count it when there were too many."""
-        text = _shortened(storable(text))
+        # After the first that is dropped all are, or nobody could tell where they are missing.
+        text = "" if self._dropped else _shortened(storable(text))
         with self._lock:
-            if self._over or len(text) > self._room:
+            if self._over or self._dropped or len(text) > self._room:
                 self._dropped += 1
                 return
-            # An empty line takes room too.
-            self._room -= len(text) + 1
-            self._lines.append(_line(logger, level, text))
+            self._room -= len(text) + LINE_COST
+            # Plain values: an enumeration's level, for one, might be of a class that cannot be sent.
+            self._lines.append(_line(storable(logger), int(level), text))
             self._have_sent()
 
     def _have_sent(self) -> None:
@@ -114,8 +127,11 @@ class Output:
         self._woken = True
         self._wakes.put(True)
         if self._sender is None:
-            self._sender = threading.Thread(target=self._send_all, name="errand-output", daemon=True)
-            self._sender.start()
+            sender = threading.Thread(target=self._send_all, name="errand-output", daemon=True)
+            # RuntimeError: there can be no more threads. It is sent at the end then.
+            with suppress(RuntimeError):
+                sender.start()
+                self._sender = sender
 
     def _send_all(self) -> None:
         while self._wakes.get():
@@ -128,6 +144,8 @@ class Output:
             self._ends.get(timeout=seconds)
         except Empty:
             return False
+        # For the next look too: there may be a wake-up left, and the rest shall not take its time.
+        self._ends.put(None)
         return True
 
     def _send_part(self) -> bool:
@@ -157,25 +175,43 @@ def _shortened(text: str) -> str:
 
 
 class _Capture:
-    """Stands in for stdout, stderr and the log of this process from its first job on.
+    """Stands in for stdout, stderr and the log of this process while it runs a job.
 
-    Between jobs it lets through what threads that a job has left behind print.
+    What threads print that earlier jobs have left behind is none of this job's.
     """
 
     def __init__(self) -> None:
         self._output: Output | None = None
         self._streams: list[_Stream] = []
         self._handler = _Handler(self)
+        self._strangers: set[threading.Thread] = set()
+        """The threads that were there before the job."""
 
     def begin(self, output: Output, level: int) -> None:
         """Take what is printed and logged for this job's."""
         if not self._streams:
-            self._install()
+            self._streams = [
+                _Stream(self, sys.stdout, logging.INFO),
+                _Stream(self, sys.stderr, logging.WARNING),
+            ]
+            # What a forked process says has no way to the worker: there is no sender in it.
+            os.register_at_fork(after_in_child=self._part)
+        # Each time: the last job may have put something else in their place.
+        sys.stdout, sys.stderr = self._streams
+        if not logging.root.handlers:
+            # Not beside others: code that configures logging has each line twice otherwise.
+            logging.root.addHandler(self._handler)
         logging.root.setLevel(level)
+        self._strangers = {*threading.enumerate()} - {threading.current_thread()}
         self._output = output
 
     def end(self) -> None:
         """Let go of the job."""
+        # The job may have put something of its own in their place, which holds some text back.
+        with suppress(Exception):
+            sys.stdout.flush()
+        with suppress(Exception):
+            sys.stderr.flush()
         for stream in self._streams:
             stream.end_line()
         self._output = None
@@ -183,23 +219,23 @@ class _Capture:
     def say(self, logger: str, level: int, text: str) -> None:
         """Take a line in."""
         output = self._output
-        if output is not None:
+        if output is not None and threading.current_thread() not in self._strangers:
             output.say(logger, level, text)
         elif self._streams:
-            # The job is over. This process's own stderr is the service's.
-            self._streams[-1].real.write(f"{text}\n")
+            # This process's own stderr is the service's.
+            origin = f"{logging.getLevelName(level)} {logger}: " if logger else ""
+            _write(self._streams[-1].real, f"{origin}{text}\n")
 
-    def _install(self) -> None:
-        self._streams = [_Stream(self, sys.stdout, logging.INFO), _Stream(self, sys.stderr, logging.WARNING)]
-        sys.stdout, sys.stderr = self._streams
-        logging.root.addHandler(self._handler)
-        # What a forked process says has no way to the worker: there is no sender in it.
-        os.register_at_fork(after_in_child=self._uninstall)
-
-    def _uninstall(self) -> None:
+    def _part(self) -> None:
+        """Let a forked process print and log by itself."""
+        if self._output is not None:
+            self._output.part()
         self._output = None
-        sys.stdout, sys.stderr = (stream.real for stream in self._streams)
+        if self._streams:
+            sys.stdout, sys.stderr = (stream.real for stream in self._streams)
         logging.root.removeHandler(self._handler)
+        for stream in self._streams:
+            stream.part()
 
 
 class _Handler(logging.Handler):
@@ -225,15 +261,19 @@ class _Stream(io.TextIOBase):
         self._lock = threading.RLock()
         self._begun = ""
 
+        self.buffer = _Bytes(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the real one's `line_buffering`, `reconfigure` and the like."""
+        return getattr(self.real, name)
+
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """As the real one's."""
         return self.real.encoding
 
-    @property
-    def buffer(self) -> BinaryIO:
-        """The real one's: bytes are not taken in."""
-        return self.real.buffer
+    def close(self) -> None:
+        """Do nothing: the next job will print too."""
 
     def fileno(self) -> int:
         """Return the real one's, for programs that are started with this as their output."""
@@ -245,6 +285,8 @@ class _Stream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Take text in. Returns its length."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         with self._lock:
             *lines, begun = f"{self._begun}{text}".split("\n")
             if len(begun) > LINE_LIMIT:
@@ -262,8 +304,36 @@ class _Stream(io.TextIOBase):
         if line:
             self._say(line)
 
+    def part(self) -> None:
+        """Forget, in a forked process, the line that has begun here, and who was writing it."""
+        self._lock, self._begun = threading.RLock(), ""
+
     def _say(self, line: str) -> None:
         self._capture.say("", self._level, line.rstrip("\r").rpartition("\r")[2])
+
+
+class _Bytes(io.BufferedIOBase):
+    """In place of stdout's or stderr's `buffer`."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def close(self) -> None:
+        """Do nothing; see _Stream."""
+
+    def fileno(self) -> int:
+        """Return the real one's."""
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Take bytes in, as text. Returns their number."""
+        view = memoryview(data)
+        self._stream.write(view.tobytes().decode("utf-8", "backslashreplace"))
+        return view.nbytes
 
 
 CAPTURE = _Capture()
@@ -278,8 +348,19 @@ def repeat(lines: Sequence[Line]) -> None:
         if line.logger:
             _log(line)
         else:
-            out = sys.stderr if line.level > logging.INFO else sys.stdout
-            out.write(f"{line.text}\n")
+            _write(sys.stderr if line.level > logging.INFO else sys.stdout, f"{line.text}\n")
+
+
+def _write(out: TextIO | None, text: str) -> None:
+    """Write to a stream that may be anything: missing, closed, or without these characters."""
+    if out is None:
+        return
+    # OSError: nobody reads it any more. ValueError: it is closed.
+    with suppress(OSError, ValueError):
+        try:
+            out.write(text)
+        except UnicodeEncodeError:
+            out.write(text.encode("ascii", "backslashreplace").decode())
 
 
 def _log(line: Line) -> None:

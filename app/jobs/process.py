@@ -19,7 +19,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Order(NamedTuple):
-    """A job to be run. module: that declares the task. arguments: as JSON text."""
+    """A job to be run. module: the home of the task. arguments: as JSON text."""
 
     context: Context
     token: int

@@ -6,7 +6,7 @@ import inspect
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from types import ModuleType
@@ -53,6 +53,17 @@ class TaskDefinition:
     """Where a plain function runs."""
     timeout: float | None = None
     """Seconds that it may run; None means no limit."""
+    found_in: str = ""
+    """The module in which `load` has found it; empty if it was not found by that."""
+
+    @property
+    def home(self) -> str:
+        """The module to import where there is no such task yet.
+
+        The function's own need not declare it: the function may come from a library, or be
+        the wrapper that a decorator has made.
+        """
+        return self.found_in or self.fn.__module__
 
     @property
     def slot(self) -> Slot:
@@ -163,12 +174,11 @@ def _is_name(text: object, longest: int) -> bool:
 
 
 def find_declared(module: str, name: str) -> TaskDefinition:
-    """Return a task by the module that declares it, which is imported if need be.
+    """Return a task by its name and its home, which is imported if need be.
 
     Raises UnknownTaskError, and whatever the import raises.
     """
-    importlib.import_module(module)
-    for definition in _DECLARED.get(module, ()):
+    for definition in _tasks_of(importlib.import_module(module)):
         if definition.name == name:
             return definition
     raise UnknownTaskError(name, ())
@@ -234,7 +244,7 @@ def load(modules: Iterable[str]) -> Registry:
     found: dict[int, TaskDefinition] = {}
     for name in modules:
         module = _import(name)
-        found.update((id(definition), definition) for definition in _tasks_of(module))
+        found.update((id(definition), replace(definition, found_in=name)) for definition in _tasks_of(module))
     return Registry(found.values())
 
 

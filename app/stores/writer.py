@@ -67,7 +67,8 @@ class Writer:
         self._items: SimpleQueue[_Item | None] = SimpleQueue()
         self._claimer = Claimer()
         self._listeners: list[Listener] = []
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may run under it, and a finalizer may submit.
+        self._lock = threading.RLock()
         self._closed = False
         self._last_commit: float | None = None
         self._thread = threading.Thread(target=self._run, name="errand-writer", daemon=True)

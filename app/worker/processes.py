@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from app.core import FutureCancelledError, ProcessFuture, ProcessPoolExecutor
+from app.core import FutureCancelledError, ProcessDied, ProcessFuture, ProcessPoolExecutor
 from app.jobs.process import Order, Raised, Returned, run_order
 
 
@@ -11,6 +11,7 @@ class JobProcess:
 
     def __init__(self, pool: ProcessPoolExecutor, order: Order) -> None:
         self._future: ProcessFuture[Returned | Raised] = pool.submit(run_order, order)
+        self._killed = False
 
     def when_ended(self, call: Callable[[], object]) -> None:
         """Have `call` called when the run has ended, or at once if it has."""
@@ -22,8 +23,11 @@ class JobProcess:
             self._future.cancel()
 
     def kill(self) -> None:
-        """End the function, whatever it does, unless it has ended."""
-        self._future.kill()
+        """End the function, whatever it does, unless it has ended; one that has not begun never does."""
+        self._killed = self._future.kill()
+        if not (self._killed or self._future.cancel()):
+            # It may just have begun.
+            self._killed = self._future.kill()
 
     def ending(self) -> Returned | Raised | BaseException:
         """Return how the run has ended: the function by itself, or by an exception of the process's.
@@ -31,5 +35,8 @@ class JobProcess:
         ProcessDied if it was killed, FutureCancelledError if it never began.
         """
         future = self._future
-        exception = FutureCancelledError() if future.cancelled() else future.exception()
+        if future.cancelled():
+            # Both, if `stop` took it for one that has not begun when it just had.
+            return ProcessDied(None) if self._killed else FutureCancelledError()
+        exception = future.exception()
         return future.result() if exception is None else exception

@@ -69,7 +69,7 @@ def _order(running: Running, terms: Terms) -> Order:
     return Order(
         context=running.context,
         token=job.token or 0,
-        module=definition.fn.__module__,
+        module=definition.home,
         task=definition.name,
         arguments=job.arguments,
         max_result_bytes=terms.max_result_bytes,

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 
 from app.core import Future, FutureTimeoutError
-from app.jobs.lifecycle import Event, Failed, Released
+from app.jobs.lifecycle import Died, Event, Failed, Released
 from app.jobs.model import SECOND, Clock, Failure, Hold, Job, Slot
 from app.jobs.outcome import failure_of
 from app.jobs.process import Report
@@ -190,6 +190,9 @@ class Worker(Claimer):
             if counts:
                 del self._executions[job.id]
             self._free[job.slot] += 1
+            if not counts and isinstance(event, Died):
+                # Killed because it was put back, which says it all.
+                return
             # In the same step: a drain must not take the worker for idle in between.
             self._settling += 1
         progress = execution.last_progress()

@@ -116,3 +116,9 @@ def test_the_library_example_of_the_readme_runs(capsys):
     printed = capsys.readouterr().out
     assert "returned int" in printed
     assert printed.endswith("99\n")
+
+
+def test_the_queue_example_of_the_readme_runs(capsys):
+    source = next(block for language, block in BLOCKS if language == "python" and "MemoryQueue()" in block)
+    exec(compile(source, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "3\n"

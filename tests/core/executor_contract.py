@@ -5,9 +5,11 @@ process or travel through a queue. An executor that takes more says so in `takes
 the tests of that are run on it too.
 """
 
+import gc
 import itertools
 import threading
 import time
+import weakref
 from abc import ABC, abstractmethod
 
 import pytest
@@ -28,6 +30,7 @@ from tests.core.future_contract import SOON
 CLOSURES = "closures"  # functions made on the spot, which share memory with the caller
 OBJECTS = "objects"  # any object as argument and result
 INTERRUPTS = "interrupts"  # SystemExit and KeyboardInterrupt are a call's outcome
+CHUNKS = "chunks"  # a chunksize of `map`, which the others ignore
 QUEUES = "queues"  # calls can be pending: there is a limit to how many run at once
 
 
@@ -185,9 +188,74 @@ class ExecutorContract(ABC):
         assert list(executor.map(add, [1], [2], timeout=SOON)) == [3]
 
     @pytest.mark.parametrize("chunksize", [0, -1])
-    def test_map_refuses_a_chunksize_below_one(self, executor, chunksize):
+    def test_map_refuses_a_chunksize_below_one_or_does_not_look_at_it(self, executor, chunksize):
+        if CHUNKS not in self.takes:
+            assert list(executor.map(add, [1], [2], chunksize=chunksize)) == [3]
+            return
         with pytest.raises(ValueError, match=r"^chunksize must be >= 1\.$"):
             executor.map(add, [1], [2], chunksize=chunksize)
+
+    def test_map_raises_at_once_what_an_iterable_raises(self, executor):
+        with pytest.raises(ZeroDivisionError):
+            executor.map(add, (1 // (3 - n) for n in range(5)), range(5))
+
+    def test_map_of_no_iterable_is_empty(self, executor):
+        assert list(executor.map(add)) == []
+
+    # -- map, a buffer
+
+    @pytest.mark.parametrize("buffersize", [1, 2, 4, 8])
+    def test_map_with_a_buffer_yields_the_same(self, executor, buffersize):
+        assert list(executor.map(add, range(4), range(4), buffersize=buffersize)) == [0, 2, 4, 6]
+        assert list(executor.map(add, [], [], buffersize=buffersize)) == []
+        assert list(
+            executor.map(add, range(9), range(9), buffersize=buffersize, chunksize=2, timeout=SOON)
+        ) == [n + n for n in range(9)]
+
+    def test_map_with_a_buffer_takes_endless_iterables(self, executor):
+        results = executor.map(add, itertools.count(), itertools.count(), buffersize=2)
+        assert list(itertools.islice(results, 10)) == [n + n for n in range(10)]
+        results.close()
+
+    def test_map_never_has_more_calls_under_way_than_the_buffer_holds(self, executor):
+        taken = itertools.count()
+        results = executor.map(add, taken, itertools.repeat(1), buffersize=3)
+        assert repr(taken) == "count(3)"
+        for n in range(5):
+            assert next(results) == n + 1
+            # As many as before: another is submitted for each one that was taken.
+            assert repr(taken) == f"count({4 + n})"
+        results.close()
+
+    @pytest.mark.parametrize("buffersize", ["2", 2.0])
+    def test_map_refuses_a_buffersize_that_is_no_integer(self, executor, buffersize):
+        with pytest.raises(TypeError, match=r"^buffersize must be an integer or None$"):
+            executor.map(add, [1], [2], buffersize=buffersize)
+
+    @pytest.mark.parametrize("buffersize", [0, -1])
+    def test_map_refuses_a_buffersize_below_one(self, executor, buffersize):
+        with pytest.raises(ValueError, match=r"^buffersize must be None or > 0$"):
+            executor.map(add, [1], [2], buffersize=buffersize)
+
+    def test_map_with_a_buffer_yields_what_was_submitted_before_a_shutdown_and_then_raises(self, executor):
+        results = executor.map(add, range(8), range(8), buffersize=2)
+        executor.shutdown()
+        assert [next(results), next(results)] == [0, 2]
+        with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
+            next(results)
+        assert list(results) == []
+
+    def test_map_with_a_buffer_raises_what_an_iterable_raises_in_its_turn(self, executor):
+        results = executor.map(add, (6 // (3 - n) for n in range(5)), range(5), buffersize=1)
+        assert [next(results), next(results), next(results)] == [2, 4, 8]
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+        assert list(results) == []
+
+    def test_map_with_a_buffer_keeps_the_executor_until_the_items_are_used_up(self):
+        results = self.make_executor().map(add, range(8), range(8), buffersize=2)
+        gc.collect()
+        assert list(results) == [n + n for n in range(8)]
 
     def test_map_takes_a_chunksize(self, executor):
         assert list(executor.map(add, range(10), range(10), chunksize=3)) == [n + n for n in range(10)]
@@ -222,6 +290,28 @@ class ExecutorContract(ABC):
         executor.shutdown()
         with pytest.raises(RuntimeError):
             executor.submit(nothing)
+
+    def test_a_shutdown_while_others_submit_loses_no_call(self):
+        executor, accepted = self.make_executor(), []
+        under_way = threading.Semaphore(0)
+
+        def submit_until_refused():
+            for n in itertools.count():
+                try:
+                    accepted.append((n, executor.submit(add, n, 1)))
+                except RuntimeError:
+                    return
+                under_way.release()
+
+        threads = [threading.Thread(target=submit_until_refused) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            assert under_way.acquire(timeout=SOON)
+        executor.shutdown()
+        for thread in threads:
+            thread.join()
+        assert [future.result(SOON) for _, future in accepted] == [n + 1 for n, _ in accepted]
 
     # -- what some take
 
@@ -309,12 +399,73 @@ class ExecutorContract(ABC):
         inner = executor.submit(executor.submit, add, 1, 2).result(SOON)
         assert inner.result(SOON) == 3
 
+    def test_map_submits_without_being_asked_for_results(self, executor):
+        self.require(CLOSURES)
+        calls = []
+        executor.map(calls.append, range(10))
+        executor.shutdown()
+        assert sorted(calls) == list(range(10))
+
+    def test_map_keeps_no_result_that_was_taken(self, executor):
+        self.require(CLOSURES, OBJECTS)
+
+        class Thing:
+            pass
+
+        for buffersize in (None, 2):
+            for thing in executor.map(lambda _: Thing(), range(5), buffersize=buffersize):
+                gone, freed = weakref.ref(thing), threading.Event()
+                weakref.finalize(thing, freed.set).atexit = False
+                del thing
+                # The thread that made it may still be about to let go of it.
+                assert freed.wait(SOON)
+                assert gone() is None
+
+    def test_callbacks_run_in_order_whatever_one_of_them_raises_and_the_executor_goes_on(self, executor):
+        self.require(CLOSURES)
+        go_on, calls, done = threading.Event(), [], threading.Event()
+
+        def broken(_):
+            calls.append("broken")
+            raise ValueError
+
+        future = executor.submit(go_on.wait, SOON)
+        future.add_done_callback(lambda _: calls.append("first"))
+        future.add_done_callback(broken)
+        future.add_done_callback(lambda _: calls.append("last"))
+        future.add_done_callback(lambda _: done.set())
+        go_on.set()
+        assert done.wait(SOON)
+        assert calls == ["first", "broken", "last"]
+        assert executor.submit(add, 1, 1).result(SOON) == 2
+
+    def test_shutdown_waits_for_the_call_that_runs(self, executor):
+        self.require(CLOSURES)
+        begun, go_on, events = threading.Event(), threading.Event(), []
+
+        def call():
+            begun.set()
+            go_on.wait(SOON)
+            events.append("the call has ended")
+
+        executor.submit(call)
+        assert begun.wait(SOON)
+        waiting = threading.Thread(target=lambda: (executor.shutdown(), events.append("shut down")))
+        waiting.start()
+        # It has begun when nothing more is accepted.
+        with pytest.raises(RuntimeError):
+            all(executor.submit(nothing) for _ in itertools.count())
+        go_on.set()
+        waiting.join()
+        assert events == ["the call has ended", "shut down"]
+
     def test_map_that_times_out_cancels_what_has_not_begun(self, narrow):
         self.require(CLOSURES)
         go_on, begun = threading.Event(), []
         results = narrow.map(lambda n: (begun.append(n), go_on.wait(SOON)), range(3), timeout=0)
         with pytest.raises(FutureTimeoutError):
             next(results)
+        assert list(results) == []
         go_on.set()
         narrow.shutdown()
         assert begun in ([], [0])

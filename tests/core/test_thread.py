@@ -96,7 +96,8 @@ def test_two_submissions_in_a_row_do_not_count_on_the_same_idle_thread(pool):
 
 def test_the_default_limit_is_that_of_the_standard_library(monkeypatch):
     for cpus, limit in [(2, 6), (None, 5), (64, 32)]:
-        monkeypatch.setattr(os, "cpu_count", lambda cpus=cpus: cpus)
+        for name in ("cpu_count", "process_cpu_count"):
+            monkeypatch.setattr(os, name, lambda cpus=cpus: cpus, raising=False)
         assert ThreadPoolExecutor()._crew._limit == limit
 
 

@@ -19,6 +19,7 @@ from app.jobs.errors import JobFinishedError, StaleTokenError, TransitionError
 from app.jobs.lifecycle import (
     CancelRequested,
     Claimed,
+    Died,
     Due,
     Event,
     Failed,
@@ -56,6 +57,7 @@ ENDINGS = st.sampled_from(
     [
         lambda token: (Succeeded(token, "1"),),
         lambda token: (Failed(token, Failure("ValueError", "broken", "")),),
+        lambda token: (Died(token, Failure("ProcessDied", "killed", "")),),
         lambda token: (Released(token),),
         lambda token: (Progressed(token, Progress(token % 7)),),
         lambda token: (Progressed(token, Progress(1, 2, "done")), Succeeded(token, "[]")),

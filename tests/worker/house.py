@@ -1,4 +1,7 @@
-"""A worker with everything real around it: the SQLite store, the writer, the test's functions."""
+"""A worker with everything real around it: the SQLite store, the writer, the test's functions.
+
+Functions that run in processes are given as definitions, found by `load` in a module.
+"""
 
 import asyncio
 import json
@@ -28,10 +31,13 @@ class ManualClock:
 
 
 def registry_of(*functions):
-    definitions = (
-        TaskDefinition(fn.__name__, fn, registry_module._kind_of(fn), "default", 0) for fn in functions
-    )
-    return Registry(definitions)
+    return Registry(map(_definition_of, functions))
+
+
+def _definition_of(fn):
+    if isinstance(fn, TaskDefinition):
+        return fn
+    return TaskDefinition(fn.__name__, fn, registry_module._kind_of(fn), "default", 0)
 
 
 class House:
@@ -74,18 +80,21 @@ class House:
         """Store a job and return it as stored."""
         return self.writer.submit(Insert(self.job(task, *args, **options))).result(PATIENCE)
 
-    def job(self, task, *args, priority=0, due_in=0, tags=None, **kwargs):
-        """Return a job that is not stored yet. due_in: microseconds."""
+    def job(self, task, *args, priority=0, due_in=0, tags=None, timeout=None, **kwargs):
+        """Return a job that is not stored yet. due_in: microseconds. timeout: seconds."""
         now = self.clock()
+        known = not isinstance(task, str)
+        name = (task.name if isinstance(task, TaskDefinition) else task.__name__) if known else task
         return Job(
             id=new_id(now),
             tenant="tests",
-            task=task if isinstance(task, str) else task.__name__,
-            slot=Slot.THREAD if isinstance(task, str) else self.registry.get(task.__name__).slot,
+            task=name,
+            slot=self.registry.get(name).slot if known else Slot.THREAD,
             created_at=now,
             run_at=now + due_in,
             arguments=json.dumps({"args": args, "kwargs": kwargs}),
             priority=priority,
+            timeout=timeout,
             tags=tags or {},
             hold=Hold.DUE_LATER if due_in > 0 else Hold.NONE,
         )
