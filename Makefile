@@ -95,6 +95,7 @@ constraints: ## Pin today's releases in constraints.txt (needs python3.11)
 	@rm -rf .venv-constraints
 
 # One pass over everything. The stamp bears the time of the start: a file saved meanwhile is newer than it.
+# What pytest's workers leave at their very end, when all is combined, holds nothing that was not counted.
 define run_tests
 @rm -f .coverage .coverage.* $(VENV)/.passed && touch $(VENV)/.started
 @$(RUN) -m pytest -q -n auto --cov=app --cov-report= tests

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
@@ -22,6 +22,7 @@ import uvloop
 from app.api.app import create_app
 from app.api.wire import BoundedProtocol
 from app.config import Settings
+from app.core.forking import part_children
 from app.jobs.model import Job, Outcome, Slot, wall_clock
 from app.jobs.registry import Registry
 from app.service import Service
@@ -96,7 +97,7 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
         parts.callback(lambda: ended.append(service.close()))
         server = _Server(settings, service, worker, listening)
         # Before the first job runs: it may fork.
-        part_children(server.disown)
+        part_children(server.disown, SIGNALS)
         server.announcement = _announcement(settings, registry, worker.start(), listening)
         uvloop.run(server.serve(sockets=[listening]))
     return all(ended)
@@ -109,29 +110,6 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as exc:
         reason = f"cannot listen on {host} port {port}: {exc.strerror}; name another --port or --host"
         raise StartError(reason) from exc
-
-
-def part_children(disown: Callable[[], None]) -> None:
-    """Have `disown` called in each child that is forked, before any signal reaches it.
-
-    In between the child has our handlers, and whoever forks may well terminate it at once.
-    So the signals are held up around the fork, for the thread that forks.
-    """
-    held = threading.local()
-
-    def before() -> None:
-        held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-
-    def after() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
-
-    def after_in_child() -> None:
-        try:
-            disown()
-        finally:
-            after()
-
-    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
 
 class _Server(uvicorn.Server):

@@ -17,6 +17,9 @@ SLICE = 0.05
 MOST = 1_000_000
 """The largest n that `primes` takes: their list still fits a result."""
 
+DEEPEST = 40
+"""The largest n that `fibonacci` takes: half a minute's work."""
+
 
 @task
 def count_words(text: str) -> int:
@@ -71,6 +74,21 @@ def primes(n: int) -> list[int]:
                 len(range(candidate * candidate, n + 1, candidate))
             )
     return [number for number, is_prime in enumerate(sieve) if is_prime]
+
+
+@task(executor="process", timeout=600)
+def fibonacci(n: int) -> int:
+    """Return the n-th Fibonacci number, at most the fortieth, by the definition: hard work for its size.
+
+    In a process of its own: it holds up neither HTTP nor other jobs, and can be killed.
+    """
+    if not 0 <= n <= DEEPEST:
+        raise ValueError(f"n is between 0 and {DEEPEST}")
+    return _fibonacci(n)
+
+
+def _fibonacci(n: int) -> int:
+    return n if n < 2 else _fibonacci(n - 1) + _fibonacci(n - 2)  # noqa: PLR2004  (by definition)
 
 
 @task

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.config import ConfigError, Settings, default_threads, is_loopback, load_settings
+from app.config import ConfigError, Settings, default_processes, default_threads, is_loopback, load_settings
 
 SECRET = "very-secret"
 
@@ -38,7 +38,8 @@ def test_defaults():
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.tasks == ("app.tasks",)
     assert settings.threads == default_threads() <= 32
-    assert (settings.coroutines, settings.drain_seconds) == (1000, 30)
+    assert settings.processes == default_processes() >= 1
+    assert (settings.coroutines, settings.drain_seconds, settings.cancel_grace) == (1000, 30, 5)
     assert settings.keys == ()
     assert settings.insecure is False
     assert settings.max_result_bytes == 1024 * 1024
@@ -55,10 +56,13 @@ def test_the_environment_is_read(monkeypatch):
     monkeypatch.setenv("ERRAND_PORT", "9000")
     monkeypatch.setenv("ERRAND_INSECURE", "true")
     monkeypatch.setenv("ERRAND_TENANT_QUOTA", "10")
+    monkeypatch.setenv("ERRAND_PROCESSES", "3")
+    monkeypatch.setenv("ERRAND_CANCEL_GRACE", "0.5")
     monkeypatch.setenv("ERRAND_DATABASE", "sqlite:////var/lib/errand.db")
     settings = load_settings()
     assert settings.tasks == ("app.tasks", "my_module")
     assert (settings.port, settings.insecure, settings.tenant_quota) == (9000, True, 10)
+    assert (settings.processes, settings.cancel_grace) == (3, 0.5)
     assert str(settings.database_path) == "/var/lib/errand.db"
 
 
@@ -86,6 +90,11 @@ def test_a_file_of_settings_in_the_folder_is_not_read(tmp_path, monkeypatch):
         ("port", "65536"),
         ("threads", "0"),
         ("coroutines", "-1"),
+        ("processes", "0"),
+        ("processes", "many"),
+        ("cancel_grace", "-1"),
+        ("cancel_grace", "nan"),
+        ("cancel_grace", "86401"),
         ("drain_seconds", "nan"),
         ("drain_seconds", "-1"),
         ("tasks", ","),

@@ -21,6 +21,13 @@ def test_count_words_counts_what_white_space_separates(text, words):
     assert tasks.count_words(text) == words
 
 
+def test_fibonacci_goes_by_the_definition_within_its_limits():
+    assert [tasks.fibonacci(n) for n in range(10)] == [0, 1, 1, 2, 3, 5, 8, 13, 21, 34]
+    for n in (-1, 41):
+        with pytest.raises(ValueError, match="between 0 and 40"):
+            tasks.fibonacci(n)
+
+
 def test_csv_statistics_describes_the_numeric_columns_only():
     described = tasks.csv_statistics("name,price,pages\nfirst,2.5,100\nsecond,3.5,\n")
     assert described == {

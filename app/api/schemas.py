@@ -199,8 +199,8 @@ class CancellationDocument(BaseModel):
     requested_at: Time
     outcome: Stopped = Field(
         description="pending: asked, and still running; not_started: it never ran; cooperative: it noticed "
-        "and ended; killed: it was ended with its worker; too_late: it had finished first, and its outcome "
-        "counts."
+        "and ended; killed: the process that ran it was ended; too_late: it had finished first, and its "
+        "outcome counts."
     )
     reason: str | None
 
@@ -266,6 +266,7 @@ class OptionsDocument(BaseModel):
 
     queue: str
     priority: int
+    timeout: float | None = Field(description="Seconds that they may run; null means no limit.")
 
 
 class TaskDocument(BaseModel):

@@ -92,6 +92,9 @@ def main(connection: Connection, lifeline: Connection, first: bool) -> None:
         if not first or _initialize(parent):
             parent.send(encode(READY))
             _run_calls(parent)
+    except ConnectionError:
+        # The parent is gone, and nobody needs to be told.
+        _end(SystemExit(1))
     except BaseException as exc:
         # At once: as the interpreter ends it closes the pipe, and the parent, who takes that
         # for the end, would kill this process and be told that it was killed.

@@ -1,10 +1,8 @@
 """Executor: the one interface behind which work runs, and what all of them share."""
 
-import atexit
 import concurrent.futures
 import logging
 import os
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -170,15 +168,15 @@ def fail(future: Future[Any], exception: BaseException) -> None:
 class AtExit:
     """Ends the executors at the interpreter's exit: accepted work is still run.
 
-    The threads are daemons, because a non-daemon thread that waits for work would
-    hold up the exit for ever before anybody could tell it to stop.
+    Their threads are not daemons: a thread that a call starts would be one too, and be cut
+    off at the exit. The interpreter waits for them, and before that they are told to end.
     """
 
     def __init__(self) -> None:
-        self._begin()
-        atexit.register(self._finish)
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Have nothing to end."""
         self.exiting = False
         # Reentrant: an object that makes an executor as it is finalized may come in between.
         self._lock = threading.RLock()
@@ -189,20 +187,13 @@ class AtExit:
         with self._lock:
             self._backlogs.add(backlog)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Accept nothing more, and let the threads end when the work is done."""
         self.exiting = True
         with self._lock:
             backlogs = list(self._backlogs)
         for backlog in backlogs:
             backlog.close()
-        for backlog in backlogs:
-            backlog.join()
-
-    def finish_in_child(self) -> None:
-        """Do the same at the end of a child of multiprocessing, which may leave without `atexit`."""
-        multiprocessing = sys.modules.get("multiprocessing.process")
-        if multiprocessing is not None and multiprocessing.parent_process() is not None:
-            self._finish()
 
     def begin_in_child(self) -> None:
         """Start anew in a forked child: what is here is the parent's, and so are its threads.
@@ -211,7 +202,7 @@ class AtExit:
         thread either, and what one was about to do to the set it has done or not.
         """
         parents = list(self._backlogs)
-        self._begin()
+        self.begin()
         for backlog in parents:
             backlog.disown()
 
@@ -242,9 +233,10 @@ class Backlog(ABC):
 
 AT_EXIT = AtExit()
 os.register_at_fork(after_in_child=AT_EXIT.begin_in_child)
-# Not public, but the standard library's own executors have lived by it since Python 3.9:
-# only this is called at the end of every child that multiprocessing makes, forked or not.
-threading._register_atexit(AT_EXIT.finish_in_child)  # type: ignore[attr-defined]  # noqa: SLF001
+# Not public, but the standard library's own executors have lived by it since Python 3.9: only
+# this is called before non-daemon threads are waited for, and at the end of every child that
+# multiprocessing makes, forked or not.
+threading._register_atexit(AT_EXIT.finish)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def refuse_when(*, closed: bool, disowned: bool = False) -> None:

@@ -27,6 +27,7 @@ holds wherever `self._lock` is a plain Lock in the core; a test reads the code f
 
 import concurrent.futures
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
@@ -54,6 +55,10 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     FINISHED = "finished"
 
+
+# From 3.14 on `with` looks for finalizers and signals when it has taken a lock, before the first
+# line under it. A reentrant lock stands that: the line has not begun, so all is in order.
+new_lock = threading.Lock if sys.version_info < (3, 14) else threading.RLock
 
 # Looking a member up on the class costs a metaclass call each time.
 _PENDING, _RUNNING, _CANCELLED, _FINISHED = State
@@ -94,7 +99,7 @@ class Future(concurrent.futures.Future[T]):
     )
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._state: State = _PENDING
         self._result: T | None = None
         self._exception: BaseException | None = None

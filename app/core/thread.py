@@ -59,7 +59,7 @@ class _Threads(Backlog):
     def start(self, call: _Call) -> None:
         name = f"{self._prefix}_{next(self._numbers)}"
         # The list is emptied by the thread, so that the Thread object keeps no argument alive.
-        thread = threading.Thread(target=self._run, args=([call],), name=name, daemon=True)
+        thread = threading.Thread(target=self._run, args=([call],), name=name, daemon=False)
         with self._lock:
             refuse_when(closed=self._closed, disowned=self.disowned)
             # Started under the lock: `join` must not find a thread that has not begun.
@@ -205,7 +205,7 @@ class _Crew(Backlog):
         # Counted first: a finalizer that submits during the start must not hire this one again.
         self._hired += 1
         try:
-            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            thread = threading.Thread(target=self._work, name=name, daemon=False)
             thread.start()
         except RuntimeError:
             self._hired -= 1

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from app.core.errors import FutureTimeoutError
-from app.core.future import Future, FutureLike, State, acquire_within, outcome_of, run_all
+from app.core.future import Future, FutureLike, State, acquire_within, new_lock, outcome_of, run_all
 
 T = TypeVar("T")
 F = TypeVar("F", bound=concurrent.futures.Future[Any])
@@ -63,7 +63,7 @@ class _Tally:
     def __init__(self, total: int, return_when: str) -> None:
         self.gate = threading.Lock()
         # Held as a Future's lock is: nothing is called or created meanwhile.
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._missing = total
         self._return_when = return_when
         self._shut = total > 0
@@ -254,7 +254,7 @@ class _Countdown:
 
     def __init__(self, total: int, at_zero: Callable[[], object]) -> None:
         # Held as a Future's lock is: nothing is called or created meanwhile.
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._missing = total
         self._at_zero = at_zero
 

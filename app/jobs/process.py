@@ -5,10 +5,12 @@ All of it is data: an `Order` goes there, `Report`s and a `Returned` or `Raised`
 
 import contextvars
 import logging
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from app.core import Future, FutureCancelledError, FutureTimeoutError, child
+from app.core.forking import part_children
 from app.jobs.context import SCOPE, Context, run_inline
 from app.jobs.model import Failure, Progress
 from app.jobs.outcome import failure_of, result_to_json
@@ -59,6 +61,17 @@ def run_order(order: Order) -> Returned | Raised:
         context = contextvars.Context()
         context.run(SCOPE.set, scope)
         return context.run(_run, order)
+
+
+def leave_sigterm_to_the_worker() -> None:
+    """Survive SIGTERM from now on: systemd, for one, sends it to every process of a service that it stops.
+
+    The service drains then, and it is for the worker to say when a job has had its time.
+    By a handler, because what a job starts would inherit that a signal is ignored.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    # `multiprocessing` in a job ends its own children by it.
+    part_children(lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL), (signal.SIGTERM,))
 
 
 def _run(order: Order) -> Returned | Raised:

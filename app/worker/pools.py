@@ -4,12 +4,21 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeVar
 
-from app.core import Executor, ProcessPoolExecutor, ThreadedExecutor, ThreadPoolExecutor
-from app.jobs.process import Report
+from app.core import (
+    BrokenProcessPool,
+    Executor,
+    ProcessFuture,
+    ProcessPoolExecutor,
+    ThreadedExecutor,
+    ThreadPoolExecutor,
+)
+from app.jobs.process import Report, leave_sigterm_to_the_worker
 from app.worker.coroutines import Coroutines
 from app.worker.lanes import LanePool
 
+T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT = 2.0
@@ -35,13 +44,31 @@ class Pools:
     """
 
     def __init__(self, threads: int, processes: int, receive: Callable[[Report], object]) -> None:
-        self.processes = ProcessPoolExecutor(processes, receive=receive)
+        self._make_processes = partial(
+            ProcessPoolExecutor, processes, initializer=leave_sigterm_to_the_worker, receive=receive
+        )
+        self.processes = self._make_processes()
         self.jobs = ThreadPoolExecutor(threads, "errand-job")
         self.steps = ThreadPoolExecutor(threads, "errand-step")
         self.calls = LanePool(threads, "errand-call")
         self.parts = LanePool(threads, "errand-part")
         self.stops = ThreadedExecutor("errand-stop")
         self.coroutines = Coroutines()
+
+    def submit_to_process(self, fn: Callable[..., T], /, *args: Any) -> ProcessFuture[T]:
+        """Have a call run in a process. Raises RuntimeError when no thread can be had.
+
+        To be called by one thread only.
+        """
+        try:
+            return self.processes.submit(fn, *args)
+        except BrokenProcessPool:
+            # A process could not even be started, and the pool has given up. Whatever it was, no
+            # memory or files that were being replaced, may be over when the next job comes.
+            LOGGER.exception("a process could not be started, and it is tried anew")
+            self.processes.shutdown(wait=False)
+            self.processes = self._make_processes()
+            return self.processes.submit(fn, *args)
 
     def close(self) -> bool:
         """End the threads; what has not begun is cancelled. Return whether they have ended in time.

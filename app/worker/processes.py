@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 
-from app.core import FutureCancelledError, ProcessDied, ProcessFuture, ProcessPoolExecutor
+from app.core import FutureCancelledError, ProcessDied, ProcessFuture
 from app.jobs.process import Order, Raised, Returned, run_order
+from app.worker.pools import Pools
 
 
 class JobProcess:
     """One run of a function. It can be asked to stop, and killed."""
 
-    def __init__(self, pool: ProcessPoolExecutor, order: Order) -> None:
-        self._future: ProcessFuture[Returned | Raised] = pool.submit(run_order, order)
+    def __init__(self, pools: Pools, order: Order) -> None:
+        self._future: ProcessFuture[Returned | Raised] = pools.submit_to_process(run_order, order)
         self._killed = False
 
     def when_ended(self, call: Callable[[], object]) -> None:
@@ -24,7 +25,7 @@ class JobProcess:
 
     def kill(self) -> None:
         """End the function, whatever it does, unless it has ended; one that has not begun never does."""
-        self._killed = self._future.kill()
+        self._killed |= self._future.kill()
         if not (self._killed or self._future.cancel()):
             # It may just have begun.
             self._killed = self._future.kill()

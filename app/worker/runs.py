@@ -55,7 +55,7 @@ def begin(running: Running, pools: Pools, terms: Terms) -> None:
     """Have the function run. Raises RuntimeError when no thread can be had."""
     match running.definition.kind:
         case Kind.PLAIN if running.definition.slot is Slot.PROCESS:
-            running.runs_in(JobProcess(pools.processes, _order(running, terms)))
+            running.runs_in(JobProcess(pools, _order(running, terms)))
         case Kind.PLAIN:
             pools.jobs.submit(_within, running, _run_function, running)
         case Kind.GENERATOR:

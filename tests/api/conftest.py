@@ -29,6 +29,11 @@ def anything(*args, **kwargs):
     """Take whatever comes."""
 
 
+def grind(n: int) -> int:
+    """Compute."""
+    return n
+
+
 async def nap(seconds: float) -> None:
     """Sleep."""
 
@@ -37,6 +42,7 @@ REGISTRY = Registry(
     [
         TaskDefinition("add", add, Kind.PLAIN, "default", 0),
         TaskDefinition("anything", anything, Kind.PLAIN, "default", 0),
+        TaskDefinition("grind", grind, Kind.PLAIN, "default", 0, Slot.PROCESS, timeout=60),
         TaskDefinition("nap", nap, Kind.COROUTINE, "slow", 5),
     ]
 )

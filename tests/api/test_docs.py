@@ -103,7 +103,7 @@ def test_every_path_parameter_is_described(document):
 
 def test_a_submissions_task_is_one_of_those_registered(document):
     submission = document["components"]["schemas"]["Submission"]
-    assert submission["properties"]["task"]["enum"] == ["add", "anything", "nap"]
+    assert submission["properties"]["task"]["enum"] == ["add", "anything", "grind", "nap"]
     assert submission["required"] == ["task"]
     assert submission["examples"] == [{"task": "add"}]
     assert submission["additionalProperties"] is False

@@ -197,13 +197,15 @@ def test_a_service_that_cannot_write_is_not_ready(api):
 
 def test_tasks_are_listed_with_what_they_take_and_return(shared):
     tasks = {task["name"]: task for task in shared.client.get("/tasks").json()["tasks"]}
-    assert list(tasks) == ["add", "anything", "nap"]
+    assert list(tasks) == ["add", "anything", "grind", "nap"]
     added = tasks["add"]
     assert added.keys() == {"name", "doc", "parameters", "result", "options", "executor"}
     assert (added["doc"], added["result"]) == ("Add two numbers.", {"type": "integer"})
     assert added["parameters"]["required"] == ["a"]
     assert added["options"] == {"queue": "default", "priority": 0, "timeout": None}
-    assert (added["executor"], tasks["nap"]["executor"]) == ("thread", "coroutine")
+    executors = {name: task["executor"] for name, task in tasks.items()}
+    assert executors == {"add": "thread", "anything": "thread", "grind": "process", "nap": "coroutine"}
+    assert tasks["grind"]["options"]["timeout"] == 60
     assert shared.client.get("/tasks/add").json() == added
 
 

@@ -90,6 +90,8 @@ def test_brackets_in_texts_and_beside_each_other_are_no_nesting(api):
         ('{"task": "anything", "kwargs": {"\\udead": 1}}', ["kwargs", "\udead"]),
         ('{"task": "anything", "tags": {"a": "\\u0000"}}', ["tags", "a"]),
         ('{"task": "anything", "delay": 1e400}', ["delay"]),
+        ('{"task": "anything", "timeout": NaN}', ["timeout"]),
+        ('{"task": "anything", "timeout": Infinity}', ["timeout"]),
         ('{"task": "\\u0000"}', ["task"]),
     ],
 )
@@ -146,6 +148,14 @@ def test_pairs_of_surrogates_and_escaped_backslashes_are_ordinary_text(api):
         ({"delay": "1"}, ["delay"]),
         ({"delay": True}, ["delay"]),
         ({"delay": None}, ["delay"]),
+        ({"timeout": 0}, ["timeout"]),
+        ({"timeout": -0.0}, ["timeout"]),
+        ({"timeout": -1}, ["timeout"]),
+        ({"timeout": 31_536_001}, ["timeout"]),
+        ({"timeout": 10**400}, ["timeout"]),
+        ({"timeout": "1"}, ["timeout"]),
+        ({"timeout": True}, ["timeout"]),
+        ({"timeout": [1]}, ["timeout"]),
         ({"run_at": "2030-01-31T09:00:00"}, ["run_at"]),
         ({"run_at": "2030-01-31"}, ["run_at"]),
         ({"run_at": "2030-W05-4T09:00:00Z"}, ["run_at"]),
@@ -334,6 +344,10 @@ def test_the_tasks_own_options_come_before_the_defaults_and_the_submissions_befo
     assert (own["queue"], own["priority"]) == ("slow", 5)
     given = api.submit(task="nap", queue="fast", priority=0)
     assert (given["queue"], given["priority"]) == ("fast", 0)
+    given = {"task": "grind", "args": [1]}
+    assert [api.submit(**given, **timeout)["timeout"] for timeout in ({}, {"timeout": None})] == [60, 60]
+    assert api.submit(**given, timeout=0.5)["timeout"] == 0.5
+    assert [api.submit(timeout=given)["timeout"] for given in (None, 31_536_000)] == [None, 31_536_000]
 
 
 def test_the_defaults_written_out_are_the_same_as_left_out(api):

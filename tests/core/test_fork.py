@@ -17,6 +17,7 @@ import pytest
 from app.core import Future, ThreadedExecutor, ThreadPoolExecutor
 from app.core import executor as executor_module
 from app.core import task as task_module
+from app.core.forking import part_children
 from tests.core.future_contract import SOON
 
 KINDS = ["ThreadPoolExecutor", "ThreadedExecutor"]
@@ -366,31 +367,8 @@ def test_the_childs_exit_knows_nothing_of_the_parents():
     at_exit.begin_in_child()
     assert backlog.disowned
     assert not at_exit.exiting
-    executor_module.atexit.unregister(at_exit._finish)
-    at_exit._finish()
+    at_exit.finish()
     assert events == []
-
-
-@pytest.mark.parametrize(
-    ("parent", "finishes"), [(None, False), (object(), True)], ids=["the main process", "a child"]
-)
-def test_only_a_child_of_multiprocessing_finishes_before_the_interpreters_exit(monkeypatch, parent, finishes):
-    import multiprocessing.process
-
-    at_exit = executor_module.AtExit()
-    executor_module.atexit.unregister(at_exit._finish)
-    monkeypatch.setattr(multiprocessing.process, "parent_process", lambda: parent)
-    at_exit.finish_in_child()
-    assert at_exit.exiting is finishes
-
-
-def test_the_exit_does_not_import_multiprocessing(monkeypatch):
-    at_exit = executor_module.AtExit()
-    executor_module.atexit.unregister(at_exit._finish)
-    monkeypatch.delitem(sys.modules, "multiprocessing.process", raising=False)
-    at_exit.finish_in_child()
-    assert not at_exit.exiting
-    assert "multiprocessing.process" not in sys.modules
 
 
 @pytest.mark.parametrize("make", [ThreadedExecutor, lambda: ThreadPoolExecutor(1)])
@@ -436,3 +414,39 @@ def test_the_steps_due_in_the_parent_are_not_taken_in_the_child():
     queue.begin_in_child()
     queue.run(lambda: steps.append("another"))
     assert steps == ["the child's", "another"]
+
+
+# -- signals
+
+
+def test_a_signal_for_a_child_just_forked_finds_it_parted_from_its_parents_handler():
+    script = """
+import signal
+from app.core.forking import part_children
+signal.signal(signal.SIGTERM, lambda *_: say("the parent's handler"))
+part_children(lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL), [signal.SIGTERM])
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        while True:
+            signal.pause()
+    os.kill(child, signal.SIGTERM)
+    assert exit_code(child) == -signal.SIGTERM
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    assert run_script(script) == ["the parent's handler"]
+
+
+def test_what_parts_a_child_does_not_keep_its_signals_from_it_when_it_fails():
+    def fail():
+        raise OSError
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    hooks = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "register_at_fork", lambda **given: hooks.update(given))
+        part_children(fail, [signal.SIGUSR1])
+    hooks["before"]()
+    with pytest.raises(OSError, match="^$"):
+        hooks["after_in_child"]()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask

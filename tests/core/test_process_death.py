@@ -262,29 +262,35 @@ def test_a_process_that_does_not_end_in_time_is_killed(narrow, monkeypatch):
 
 @pytest.fixture
 def flooded():
-    """A process that has sent a note, and a `receive` that has it send the next: there is always one more."""
+    """A process that has sent a note, and a `receive` that has it send the next, a thousand times."""
     process = object.__new__(spawned.Spawned)
     process._pipe, theirs = Pipe()
     process._poll = select.poll()
     process._poll.register(process._pipe.fileno(), select.POLLIN)
 
-    def send(_=None):
-        theirs.send_bytes(child.encode(child.NOTE, "again"))
+    received = calls.Received()
 
-    send()
+    def send(_):
+        if len(received.notes) < 1000:
+            theirs.send_bytes(child.encode(child.NOTE, "again"))
+
+    received.act = send
+    send("first")
     with process._pipe, theirs:
-        yield process, send
+        yield process, received
 
 
 def test_notes_without_an_end_do_not_hold_up_the_next_call(flooded):
     process, receive = flooded
     assert process.is_alive(receive)
+    assert len(receive.notes) < 1000
 
 
 def test_notes_without_an_end_do_not_hold_up_the_end(flooded, monkeypatch):
     process, receive = flooded
     monkeypatch.setattr("app.core.spawned.EXIT_SECONDS", 0)
     process.dismiss(receive)
+    assert len(receive.notes) < 1000
 
 
 def test_a_process_that_is_not_needed_any_more_may_clean_up(narrow, tmp_path):

@@ -219,6 +219,14 @@ def test_a_process_that_cannot_go_on_says_why_and_ends_at_once(ended, monkeypatc
     assert "MemoryError" in caplog.text
 
 
+def test_a_process_whose_parent_is_gone_ends_without_a_word(ended, monkeypatch, caplog):
+    monkeypatch.setattr(child, "_detach", calls.raises_first(BrokenPipeError))
+    with pytest.raises(Ended):
+        child.main(0, 0, False)
+    assert len(ended) == 1
+    assert caplog.text == ""
+
+
 def test_an_initializer_that_never_comes_is_no_failure(ends):
     first, second = ends
     second.close()

@@ -1,6 +1,5 @@
 """What is special to the executors that run in threads."""
 
-import atexit
 import gc
 import logging
 import os
@@ -124,10 +123,9 @@ def test_without_a_prefix_threads_bear_the_kind_and_a_number(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_threads_are_daemons(kind):
-    """The end of the interpreter is ours to arrange: see AtExit."""
+def test_a_thread_that_a_call_starts_is_no_daemon_and_so_is_waited_for_at_the_exit(kind):
     with kind() as executor:
-        assert executor.submit(lambda: threading.current_thread().daemon).result(SOON) is True
+        assert executor.submit(lambda: threading.Thread().daemon).result(SOON) is False
 
 
 # -- initializer
@@ -593,7 +591,7 @@ def test_submit_at_the_exit_is_refused_also_after_shutdown(kind, monkeypatch):
         executor.submit(name_of_thread)
 
 
-def test_the_exit_closes_every_backlog_before_it_waits_for_one():
+def test_the_exit_closes_every_backlog_and_leaves_the_waiting_to_the_interpreter():
     events = []
 
     class Backlog(executor_module.Backlog):
@@ -607,10 +605,9 @@ def test_the_exit_closes_every_backlog_before_it_waits_for_one():
     backlogs = [Backlog(), Backlog()]
     for backlog in backlogs:
         at_exit.add(backlog)
-    at_exit._finish()
-    atexit.unregister(at_exit._finish)
+    at_exit.finish()
     assert at_exit.exiting
-    assert events == ["close", "close", "join", "join"]
+    assert events == ["close", "close"]
 
 
 def test_dropped_executors_are_not_kept_for_the_exit():

@@ -171,6 +171,16 @@ def test_a_job_that_raises_after_a_request_is_cancelled_and_was_cooperative():
     assert STOPPED.exception is None
 
 
+def test_a_job_whose_process_died_has_failed():
+    assert later(RUNNING, Died(TOKEN, BROKEN)) == later(RUNNING, Failed(TOKEN, BROKEN))
+
+
+def test_a_job_whose_process_died_after_a_request_is_cancelled_and_was_killed():
+    job = later(ASKED, Died(TOKEN, BROKEN))
+    assert (job.state, job.outcome, job.exception) == (State.CANCELLED, Outcome.CANCELLED, None)
+    assert job.cancellation == Cancellation(NOW, Stopped.KILLED, "why")
+
+
 def test_a_released_job_returns_at_no_cost():
     told = later(RUNNING, Progressed(TOKEN, Progress(1)))
     assert later(told, Released(TOKEN)) == PENDING._replace(version=4)

@@ -10,7 +10,7 @@ import pytest
 from app.jobs import registry
 from app.jobs.errors import TaskDefinitionError, UnknownTaskError
 from app.jobs.model import Slot
-from app.jobs.registry import Kind, Registry, load, task
+from app.jobs.registry import MAX_TIMEOUT, Kind, Registry, TaskDefinition, find_declared, load, task
 
 _serial = itertools.count()
 
@@ -130,6 +130,39 @@ def test_a_priority_is_a_whole_number_within_its_range(modules, priority):
         task(priority=priority)(plain)
 
 
+@pytest.mark.parametrize("timeout", [0, -1, 0.0, float("nan"), float("inf"), "1", True, MAX_TIMEOUT + 1])
+def test_a_timeout_is_a_number_of_seconds_up_to_a_year(timeout):
+    with pytest.raises(TaskDefinitionError, match=r"task 'plain' in .*: timeout is a number of seconds"):
+        task(timeout=timeout)(plain)
+
+
+def test_a_plain_function_may_run_in_a_process_and_have_a_timeout(modules):
+    text = "from app import task\n@task(executor='process', timeout=31_536_000)\ndef f(): pass\n"
+    (definition,) = load([modules(text)])
+    assert (definition.slot, definition.timeout) == (Slot.PROCESS, MAX_TIMEOUT)
+
+
+@pytest.mark.parametrize("executor", ["processes", "", None, "coroutine", 1])
+def test_an_executor_is_a_thread_or_a_process(executor):
+    with pytest.raises(TaskDefinitionError, match=r"task 'plain' in .*: executor is 'thread' or 'process'"):
+        task(executor=executor)(plain)
+
+
+def generator():
+    yield
+
+
+async def coroutine():
+    pass
+
+
+@pytest.mark.parametrize("fn", [generator, coroutine])
+def test_only_a_plain_function_can_run_in_a_process(fn):
+    task(executor="thread", timeout=1)(fn)
+    with pytest.raises(TaskDefinitionError, match=f"and this is a {fn.__name__} function"):
+        task(executor="process")(fn)
+
+
 @pytest.mark.parametrize("name", ["", "a\0b", "a\nb", "\ud800", 3, "n" * 201])
 def test_names_are_printable_and_of_a_length_that_can_be_submitted(modules, name):
     for options in ({"name": name}, {"queue": name}):
@@ -174,6 +207,42 @@ def test_tasks_imported_into_a_module_are_its_tasks(modules):
     modules(ADD, "library")
     assert names(modules("from PREFIX_library import add\n", "uses")) == ["add"]
     assert names(modules("import PREFIX_library\n", "mentions")) == []
+
+
+WRAPPED = """
+import functools
+from app import task
+from PREFIX_library import plain, wrapping
+
+borrowed = task(name="borrowed")(plain)
+
+@task(name="wrapped")
+@wrapping
+def any_name(x): return x
+
+@task
+@functools.wraps(plain)
+def plainly(): pass
+
+made = task(name="made")(lambda: 1)
+"""
+
+
+def test_a_task_is_found_again_by_its_name_and_its_home(modules):
+    wrapping = "def wrapping(fn):\n    def wrapper(x): return fn(x)\n    return wrapper\n"
+    modules(f"def plain(): pass\n{wrapping}", "library")
+    home = modules(WRAPPED)
+    known = load([home])
+    assert sorted(definition.name for definition in known) == ["borrowed", "made", "plain", "wrapped"]
+    for definition in known:
+        assert definition.home == home
+        assert find_declared(definition.home, definition.name).fn is definition.fn
+    with pytest.raises(UnknownTaskError):
+        find_declared(home, "any_name")
+
+
+def test_a_task_that_was_not_loaded_is_at_home_in_its_functions_module():
+    assert TaskDefinition("plain", plain, Kind.PLAIN, "default", 0).home == __name__
 
 
 def test_a_module_named_twice_and_a_task_found_twice_count_once(modules):

@@ -48,6 +48,16 @@ def dies(number: int) -> None:
 
 
 @in_process()
+def ends_its_own_by_sigterm() -> int:
+    child = os.fork()
+    if child == 0:
+        while True:
+            signal.pause()
+    os.kill(child, signal.SIGTERM)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@in_process()
 def tells(begun: str) -> dict:
     progress(1, 2, "half")
     print("printed by the job")
