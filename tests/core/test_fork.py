@@ -447,6 +447,6 @@ def test_what_parts_a_child_does_not_keep_its_signals_from_it_when_it_fails():
         patch.setattr(os, "register_at_fork", lambda **given: hooks.update(given))
         part_children(fail, [signal.SIGUSR1])
     hooks["before"]()
-    with pytest.raises(OSError, match="^$"):
+    with pytest.raises(OSError, match=r"^$"):
         hooks["after_in_child"]()
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
