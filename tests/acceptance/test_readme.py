@@ -122,3 +122,9 @@ def test_the_queue_example_of_the_readme_runs(capsys):
     source = next(block for language, block in BLOCKS if language == "python" and "MemoryQueue()" in block)
     exec(compile(source, "README.md", "exec"), {})
     assert capsys.readouterr().out == "3\n"
+
+
+def test_the_process_example_of_the_readme_runs(capsys):
+    source = next(block for language, block in BLOCKS if language == "python" and "endless.kill()" in block)
+    exec(compile(source, "README.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out == "1024\nTrue\n"
