@@ -14,7 +14,6 @@ from app.jobs.context import SCOPE, Context
 from app.jobs.lifecycle import Died, Event, Failed, Progressed, Succeeded
 from app.jobs.model import Failure, Job, Progress
 from app.jobs.outcome import failure_of, result_to_json
-from app.jobs.output import repeat
 from app.jobs.process import Raised, Report, Returned
 from app.jobs.registry import TaskDefinition
 from app.worker.calls import CallScope, Driver, JobTask, Nested, cancel_on_loop, make_task
@@ -293,7 +292,7 @@ class Execution:
         """Take what the code has said in its process."""
         if report.progress is not None:
             self.progress(report.progress)
-        repeat(report.lines)
+        self._owner.pools.speaker.say(report.lines)
 
     def take_progress(self) -> Progressed | None:
         """Return what was reported since the last time, as an event; None when nothing was."""

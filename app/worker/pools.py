@@ -17,6 +17,7 @@ from app.core import (
 from app.jobs.process import Report, leave_sigterm_to_the_worker
 from app.worker.coroutines import Coroutines
 from app.worker.lanes import LanePool
+from app.worker.speaker import Speaker
 
 T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Pools:
     Calls and parts have a lane for each job, so that no job's flood holds up another's.
 
     processes: plain functions in processes, one slot each; a process is started when a
-    job finds no idle one, and what its code says comes to `receive`.
+    job finds no idle one, and what its code says comes to `receive`. speaker: prints that.
 
     stops: tells code to stop; futures that are cancelled call back, and the callbacks
     may be the user's. A thread for each job that needs one: one that never returns must
@@ -48,6 +49,7 @@ class Pools:
             ProcessPoolExecutor, processes, initializer=leave_sigterm_to_the_worker, receive=receive
         )
         self.processes = self._make_processes()
+        self.speaker = Speaker()
         self.jobs = ThreadPoolExecutor(threads, "errand-job")
         self.steps = ThreadPoolExecutor(threads, "errand-step")
         self.calls = LanePool(threads, "errand-call")
@@ -85,13 +87,14 @@ class Pools:
     def _close(self) -> None:
         # The one kind of code that can be ended.
         _shielded(self.processes.kill_workers)
-        executors: list[Executor | LanePool] = [
+        executors: list[Executor | LanePool | Speaker] = [
             self.jobs,
             self.steps,
             self.calls,
             self.parts,
             self.stops,
             self.processes,
+            self.speaker,
         ]
         for executor in executors:
             _shielded(partial(executor.shutdown, wait=False, cancel_futures=True))

@@ -41,6 +41,8 @@ class Record(NamedTuple):
             return "succeeded"
         # The record says only `cancelled` of a job that was asked to stop, whatever its
         # cleanup has raised: here is the one trace of that.
+        if self.asked and isinstance(self.event, Died):
+            return "was killed, because it did not stop when asked"
         how = "failed when asked to stop" if self.asked else "failed"
         return f"{how}: {_one_line(self.event.failure)}"
 
