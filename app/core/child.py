@@ -21,6 +21,7 @@ import struct
 import sys
 import threading
 from collections import deque
+from multiprocessing import spawn
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import NoReturn
@@ -76,11 +77,12 @@ def send(note: object) -> None:
 # -- the process -------------------------------------------------------------
 
 
-def main(connection: Connection, lifeline: Connection, first: bool) -> None:
+def main(connection: Connection, lifeline: Connection, first: bool, script: str | None = None) -> None:
     """Run calls until the parent says that there are no more, or is gone.
 
     lifeline: the read end of a pipe that nobody writes to; its other end is the parent's.
     first: whether the first call is the initializer.
+    script: the file of the parent's program, which multiprocessing does not know any more at the exit.
     """
     global _parent  # noqa: PLW0603  (one process, one parent)
     try:
@@ -89,6 +91,7 @@ def main(connection: Connection, lifeline: Connection, first: bool) -> None:
         # This also keeps the pipe open until all that is done at the interpreter's exit is done:
         # to the parent a closed pipe is the end, and it kills what is still there.
         os.register_at_fork(after_in_child=lambda: _part(connection, lifeline))
+        _run_script(script)
         if not first or _initialize(parent):
             parent.send(encode(READY))
             _run_calls(parent)
@@ -100,6 +103,12 @@ def main(connection: Connection, lifeline: Connection, first: bool) -> None:
         # for the end, would kill this process and be told that it was killed.
         LOGGER.critical("A process of a pool cannot go on:", exc_info=True)
         _end(exc)
+
+
+def _run_script(script: str | None) -> None:
+    """Have the functions of the parent's `__main__` here, if multiprocessing has not seen to it."""
+    if script is not None and sys.modules["__main__"].__name__ == "__main__":
+        spawn.prepare({"init_main_from_path": script})
 
 
 def _detach(connection: Connection, lifeline: Connection) -> None:
@@ -247,9 +256,12 @@ class _Parent:
             self._request = None
             while True:
                 try:
-                    message, self._early = self._early or self._in.read(), None
+                    message = self._early or self._in.read()
                 except (EOFError, OSError):
                     return None
+                if self._early is None:
+                    self._in.drop()
+                self._early = None
                 tag, body = split(message)
                 if tag != STOP:
                     return body if tag == CALL else None
@@ -259,13 +271,19 @@ class _Parent:
         """Return the pickled exception that the running call is asked to raise, if it is."""
         # Whoever does not get the lock goes on: another thread, or code that this one has
         # interrupted, takes the request in.
-        if self._request is None and self._reading.acquire(blocking=False):
-            try:
+        taken: list[bool] = []
+        try:
+            if self._request is None:
+                # In one step, as below: a handler that raises between the two would leave it taken.
+                taken.extend(map(self._reading.acquire, (False,)))
+            if True in taken:
                 self._take_in()
-            except (EOFError, OSError):
-                # The parent is gone. The lifeline says so too.
-                LOGGER.debug("the parent is gone")
-            finally:
+        except (EOFError, ConnectionError):
+            # Not OSError: a handler's TimeoutError is one. The lifeline says so too.
+            LOGGER.debug("the parent is gone")
+        finally:
+            # Nothing is called before that, so no handler comes in.
+            if True in taken:
                 self._reading.release()
         return self._request
 
@@ -278,6 +296,9 @@ class _Parent:
             else:
                 # The call has just ended, and a thread that it has left behind is here.
                 self._early = message
+            # Now that it is kept, or a handler that raises would lose it. Taken in twice it does no
+            # harm: a request comes too late then.
+            self._in.drop()
 
     def send(self, message: memoryview) -> None:
         """Send a message; from any thread, and from a finalizer that interrupts another's sending."""
@@ -344,15 +365,18 @@ class _Inflow:
         return bool(self._buffer.tell() or self._poll.poll(0))
 
     def read(self) -> memoryview:
-        """Wait for a message. Raises EOFError or OSError when the parent is gone."""
+        """Wait for a message, the same until `drop`. Raises EOFError or OSError when the parent is gone."""
         while (missing := self._missing()) > 0:
             here = self._buffer.tell()
             self._buffer.writelines(map(os.read, (self._fd,), (min(missing, _AT_ONCE),)))
             if self._buffer.tell() == here:
                 raise EOFError
-        buffer, self._buffer = self._buffer, io.BytesIO()
-        view = buffer.getbuffer()
+        view = self._buffer.getbuffer()
         return view[_SHORT.size if _SHORT.unpack_from(view)[0] >= 0 else _LONG.size :]
+
+    def drop(self) -> None:
+        """Let go of the message that was read, for the next one to come."""
+        self._buffer = io.BytesIO()
 
     def _missing(self) -> int:
         """Return how many bytes to wait for: the header's first, for it tells the others."""

@@ -1,16 +1,13 @@
 """How a thread lets the others go first when it is about to block."""
 
 import os
-import time
-from collections.abc import Callable
-from functools import partial
 from time import monotonic
 
-# Where there is none, on Windows, a sleep of no length is the same.
-_yield: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
+_yield = os.sched_yield
 
 # Seconds. What blocking and being woken may cost is far below, another process's turn is above.
 _DEAR = 100e-6
+# Times as long as the yield took.
 _PAUSE = 20
 
 

@@ -20,6 +20,7 @@ that code written for `concurrent.futures` catches it unchanged.
 import concurrent.futures
 import concurrent.futures.thread
 import traceback
+from types import TracebackType
 
 
 class FutureCancelledError(concurrent.futures.CancelledError):
@@ -60,13 +61,14 @@ class RemoteError(Exception):
     @classmethod
     def of(cls, exception: BaseException) -> "RemoteError":
         """Return an exception as text, whatever its `str()` does."""
-        return cls(_text(type(exception).__name__), _text(exception), _trace(exception))
+        return cls(text_of(type(exception).__name__), text_of(exception), trace_of(exception))
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return `str(value)`, or a stand-in when that fails."""
     try:
         # Joined, because `str()` may return an instance of the user's own subclass of str.
         return "".join([str(value)])
@@ -74,11 +76,13 @@ def _text(value: object) -> str:
         return f"<{type(value).__name__} whose str() fails>"
 
 
-def _trace(exception: BaseException) -> str:
+def trace_of(exception: BaseException, begin: TracebackType | None = None) -> str:
+    """Return an exception as printed, from the frame `begin` on; None means its first."""
+    begin = begin or exception.__traceback__
     try:
-        return "".join(traceback.format_exception(exception))
+        return "".join(traceback.format_exception(type(exception), exception, begin))
     except BaseException:  # noqa: BLE001  (it calls the user's __str__ and __repr__)
-        return "".join(traceback.format_tb(exception.__traceback__))
+        return "".join(traceback.format_tb(begin))
 
 
 class QueueError(Exception):

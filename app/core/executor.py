@@ -183,9 +183,12 @@ class AtExit:
         self._backlogs: WeakSet[Backlog] = WeakSet()
 
     def add(self, backlog: "Backlog") -> None:
-        """Have the backlog worked off at the exit, unless it is gone by then."""
+        """Have the backlog closed at the exit, unless it is gone by then."""
         with self._lock:
             self._backlogs.add(backlog)
+        # After the entry: either this sees that the exit has begun, or the exit sees the backlog.
+        if self.exiting:
+            backlog.close()
 
     def finish(self) -> None:
         """Accept nothing more, and let the threads end when the work is done."""

@@ -75,8 +75,9 @@ class ProcessFuture(Future[T]):
     def stop(self, request: BaseException) -> bool:
         """Have `checkpoint()` raise a copy of `request` in the call; False when it does not run.
 
-        Only the first request to a call is passed on; never waits, so it may arrive a little later.
-        Raises whatever pickling raises.
+        Only the first request to a call is passed on. It does not wait for the call to begin, so it
+        may arrive a little later; only a process that has not yet taken in all of a large call, and
+        was suspended, holds it up, until it goes on or is killed. Raises whatever pickling raises.
         """
         keeper = self._keeper
         return keeper is not None and keeper.stop(self, request)

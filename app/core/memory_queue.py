@@ -77,15 +77,15 @@ class MemoryQueue:
         entry = self._entries.get(call_id)
         if entry is None:
             return False
-        if self._line(entry).pop(entry.number, None) is not None:
-            self._entries.pop(call_id, None)
-            return True
         if stop:
-            # Before the look at who holds it: either this sees it, or `_hand_over` sees the request.
+            # Before the looks at the line and at who holds it: either this finds it there, or
+            # `release`, which puts it there, or `_hand_over` sees the request.
             entry.asked = True
-            if entry.held is not None:
-                post, message = entry.held
-                post.consumer.cancel(message)
+        if self._withdraw(entry):
+            return True
+        if stop and entry.held is not None:
+            post, message = entry.held
+            post.consumer.cancel(message)
         return False
 
     def attach(self, consumer: Consumer) -> None:
@@ -115,16 +115,22 @@ class MemoryQueue:
         entry = self._let_go(message)
         if entry is None:
             return
-        if entry.asked:
-            self._entries.pop(entry.id, None)
+        line = self._line(entry)
+        line[entry.number] = entry
+        # It was the first. Unless somebody has taken it in between.
+        with suppress(KeyError):
+            line.move_to_end(entry.number, last=False)
+        # After it was put there, see `cancel`. Whoever takes it from there sees the request, too.
+        if entry.asked and self._withdraw(entry):
             entry.reply.ended(Stopped())
-        else:
-            line = self._line(entry)
-            line[entry.number] = entry
-            # It was the first. Unless somebody has taken it in between.
-            with suppress(KeyError):
-                line.move_to_end(entry.number, last=False)
         self._deliver()
+
+    def _withdraw(self, entry: _Entry) -> bool:
+        """Take a call away that waits; False when it does not, or somebody was quicker."""
+        withdrawn = self._line(entry).pop(entry.number, None) is not None
+        if withdrawn:
+            self._entries.pop(entry.id, None)
+        return withdrawn
 
     def _line(self, entry: _Entry) -> OrderedDict[int, _Entry]:
         return self._lines.setdefault(entry.call.name, OrderedDict())

@@ -7,10 +7,11 @@ import os
 import pickle
 import select
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -18,6 +19,13 @@ from typing import Any
 from app.core.child import CALL, EXIT, NOTE, encode, main, split
 
 LOGGER = logging.getLogger(__name__)
+
+_MAIN = sys.modules["__main__"]
+_SCRIPT: str | None = getattr(_MAIN, "__file__", None) if _MAIN.__spec__ is None else None
+"""The file of a program that has no module's name; `__main__` forgets it as soon as its code has ended."""
+
+_FIRST_FREE = 3
+"""The number of a file that is no standard stream."""
 
 EXIT_SECONDS = 5.0
 """Seconds that a process gets for its own exit, once there are no more calls for it."""
@@ -36,14 +44,15 @@ class Spawned:
         self._first = None if initializer is None else _First(initializer, initargs)
         context = multiprocessing.get_context("spawn")
         # Its own end of the pipe must be in no other process, or its death would go unnoticed.
-        with _FORKING, ExitStack() as ours, ExitStack() as theirs:
+        with _FORKING, _apart_from_standard_streams(), ExitStack() as ours, ExitStack() as theirs:
             self._pipe, pipe = context.Pipe()
             ours.enter_context(self._pipe)
             theirs.enter_context(pipe)
             lifeline, self._lifeline = context.Pipe(duplex=False)
             ours.enter_context(self._lifeline)
             theirs.enter_context(lifeline)
-            self._process = context.Process(target=main, args=(pipe, lifeline, self._first or False))
+            first = self._first or False
+            self._process = context.Process(target=main, args=(pipe, lifeline, first, _SCRIPT))
             _start(self._process)
             _CHILDREN.add(self)
             ours.pop_all()
@@ -143,6 +152,17 @@ def _hand_over(message: bytes, receive: Callable[[Any], object]) -> None:
         receive(pickle.loads(split(message)[1]))  # noqa: S301  (from our own child)
     except BaseException:
         LOGGER.exception("what a call has sent could not be received")
+
+
+@contextmanager
+def _apart_from_standard_streams() -> Iterator[None]:
+    """Give no new file a number below 3: the process would take it for its stdout, and print into it."""
+    with ExitStack() as taken:
+        # This program may have been started with its streams closed.
+        while (fd := os.open(os.devnull, os.O_RDONLY)) < _FIRST_FREE:
+            taken.callback(os.close, fd)
+        os.close(fd)
+        yield
 
 
 def _start(process: SpawnProcess) -> None:

@@ -183,13 +183,16 @@ class _Crew(Backlog):
 
     def put(self, call: _Call) -> None:
         with self._lock:
-            if self._broken is not None:
-                raise self._breakage()
-            if self._closed or AT_EXIT.exiting:
-                refuse_when(closed=self._closed, disowned=self.disowned)
+            if self._closed:
+                self._refuse_call()
             self._calls.append(call)
             if not (self._idle and self._wake_one()) and self._hired < self._limit:
                 self._hire(call)
+
+    def _refuse_call(self) -> None:
+        if self._broken is not None:
+            raise self._breakage()
+        refuse_when(closed=True, disowned=self.disowned)
 
     def _wake_one(self) -> bool:
         try:
@@ -270,6 +273,7 @@ class _Crew(Backlog):
     def _break(self, cause: BaseException) -> None:
         with self._lock:
             self._broken = cause
+            self._closed = True
             orphans = deque(self._calls)
             self._calls.clear()
         self.close()

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, cast
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs, ErrorDetails
 
+from app.core.errors import text_of
 from app.jobs.errors import Fault, InvalidArgumentsError
-from app.jobs.outcome import storable, text_of
+from app.jobs.outcome import storable
 
 JsonSchema = dict[str, Any]
 

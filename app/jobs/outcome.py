@@ -1,13 +1,13 @@
 """What a function leaves behind, as data: its result as JSON, its exception as text."""
 
 import json
-import traceback
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from app.core.errors import text_of, trace_of
 from app.jobs.errors import ResultError
 from app.jobs.model import Failure
 
@@ -50,7 +50,7 @@ def failure_of(exception: BaseException) -> Failure:
     message = text_of(exception)
     if len(message) > MESSAGE_LIMIT:
         message = f"{message[:MESSAGE_LIMIT]}... ({len(message)} characters in all)"
-    trace = _traceback_of(exception)
+    trace = trace_of(exception, _users_part(exception))
     if len(trace) > TRACEBACK_LIMIT:
         trace = f"... (shortened)\n{trace[-TRACEBACK_LIMIT:]}"
     return Failure(_name_of(type(exception)), storable(message), storable(trace))
@@ -60,28 +60,15 @@ def _name_of(cls: type[BaseException]) -> str:
     return storable(cls.__name__)
 
 
-def text_of(exception: BaseException) -> str:
-    """Return an exception's text, or a stand-in when its `str()` fails."""
-    try:
-        # Joined, because `str()` may return an instance of the user's own subclass of str.
-        return "".join([str(exception)])
-    except BaseException:  # noqa: BLE001  (the user's __str__ may raise anything)
-        return f"<{type(exception).__name__} whose str() fails>"
-
-
-def _traceback_of(exception: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(type(exception), exception, _users_part(exception)))
-    except BaseException:  # noqa: BLE001  (it calls the user's __str__ and __repr__)
-        return "".join(traceback.format_tb(exception.__traceback__))
-
-
 def _users_part(exception: BaseException) -> TracebackType | None:
-    """Return the traceback from the user's code on: the frames that called it are the same for every job."""
+    """Return the traceback from the user's code on, None if there is none of it.
+
+    The frames that called it are the same for every job.
+    """
     trace = exception.__traceback__
     while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(OWN):
         trace = trace.tb_next
-    return trace or exception.__traceback__
+    return trace
 
 
 def storable(text: str) -> str:

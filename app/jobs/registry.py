@@ -12,10 +12,10 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
+from app.core.errors import text_of
 from app.jobs.arguments import Signature
 from app.jobs.errors import NAME_SHOWN, TaskDefinitionError, UnknownTaskError
 from app.jobs.model import Slot
-from app.jobs.outcome import text_of
 
 P = ParamSpec("P")
 T = TypeVar("T")

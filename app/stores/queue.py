@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from app.core import Future, FutureTimeoutError, QueueError, QueueUnavailableError, State
+from app.core.future import new_lock
 from app.core.memory_queue import MemoryQueue
 from app.core.named import Call, Ending, Lost, Raised, Returned, Stopped
 from app.core.queuing import Consumer, Message, Reply
@@ -88,7 +89,7 @@ class StoreQueue(Claimer):
         self._consumers: list[Consumer] = []
         self._replies: dict[str, Reply] = {}
         self._holdings: dict[str, _Holding] = {}
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._room = 0
         """Calls that may be claimed now: the consumers' limits, less what is claimed."""
         self._open = 0
@@ -230,12 +231,18 @@ class StoreQueue(Claimer):
         """Tell the store which names are known, so that it holds back and lets go. Raises QueueError."""
         self._wanted = True
         # One at a time; who comes meanwhile has it done once more by the one who is at it.
-        while self._wanted and self._learning.acquire(blocking=False):
-            try:
-                self._wanted = False
-                self._recover()
-            finally:
-                self._learning.release()
+        try:
+            while self._wanted and self._learning.acquire(blocking=False):
+                try:
+                    self._wanted = False
+                    self._recover()
+                finally:
+                    self._learning.release()
+        except BaseException:
+            # Whoever came meanwhile has left it to this one, and does not hear of the failure.
+            if self._wanted:
+                self._running.post(self._relearn)
+            raise
 
     def _recover(self) -> None:
         self._claiming = False

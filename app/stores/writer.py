@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -67,9 +68,7 @@ class Writer:
         self._items: SimpleQueue[_Item | None] = SimpleQueue()
         self._claimer = Claimer()
         self._listeners: list[Listener] = []
-        # Reentrant: the garbage collector may run under it, and a finalizer may submit.
-        self._lock = threading.RLock()
-        self._closed = False
+        self._ended = False
         self._last_commit: float | None = None
         self._thread = threading.Thread(target=self._run, name="errand-writer", daemon=True)
         self._thread.start()
@@ -82,11 +81,12 @@ class Writer:
         that trying again would not help. It can be cancelled until its batch is begun.
         """
         future: Future[Any] = Future()
-        with self._lock:
-            if self._closed:
-                future.set_exception(StoreUnavailableError("the service has stopped"))
-            else:
-                self._items.put((operation, future))
+        # Under no lock, not even a reentrant one: the garbage collector may come in, a finalizer
+        # submit and wait, and on the thread it waits for, a callback submit.
+        self._items.put((operation, future))
+        # After that: either this sees the end, or the thread finds the operation at its end.
+        if self._ended:
+            self._refuse_rest()
         return future
 
     def attach(self, claimer: Claimer) -> None:
@@ -103,10 +103,8 @@ class Writer:
         return last is not None and time.monotonic() - last <= seconds
 
     def close(self) -> None:
-        """Carry out what was submitted, then end the thread."""
-        with self._lock:
-            self._closed = True
-            self._items.put(None)
+        """Carry out what was submitted, then end the thread. What comes later is refused."""
+        self._items.put(None)
         self._thread.join()
 
     # -- the thread ----------------------------------------------------------
@@ -120,6 +118,16 @@ class Writer:
             batch = [item for item in batch if item[1].set_running_or_notify_cancel()]
             if batch:
                 _shielded(self._commit, batch)
+        self._ended = True
+        self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        """Refuse what has come too late; on the writer's thread at its end, after that on any."""
+        with suppress(Empty):
+            while True:
+                item = self._items.get_nowait()
+                if item is not None and item[1].set_running_or_notify_cancel():
+                    _refuse([item], StoreUnavailableError, "the service has stopped")
 
     def _gather(self, batch: list[_Item]) -> bool:
         """Wait for an operation and take along what has gathered; False at the end."""

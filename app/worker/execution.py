@@ -234,8 +234,9 @@ class Execution:
         self.ask_to_stop(timed_out=True)
 
     def _stop_process(self, process: JobProcess) -> None:
-        process.stop(self._request())
+        # First: a process that takes nothing in may hold up the request, until it is killed.
         self._alarm(self._owner.terms.cancel_grace, process.kill)
+        process.stop(self._request())
 
     def _alarm(self, seconds: float, call: Callable[[], object]) -> None:
         """Have `call` called then, unless the job has ended."""

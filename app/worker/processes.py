@@ -25,10 +25,13 @@ class JobProcess:
 
     def kill(self) -> None:
         """End the function, whatever it does, unless it has ended; one that has not begun never does."""
-        self._killed |= self._future.kill()
-        if not (self._killed or self._future.cancel()):
+        killed = self._future.kill()
+        if not (killed or self._killed or self._future.cancel()):
             # It may just have begun.
-            self._killed = self._future.kill()
+            killed = self._future.kill()
+        if killed:
+            # Only ever set: a drain may come here while the grace ends.
+            self._killed = True
 
     def ending(self) -> Returned | Raised | BaseException:
         """Return how the run has ended: the function by itself, or by an exception of the process's.

@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from collections import OrderedDict
 
 import pytest
 
@@ -78,6 +79,26 @@ def test_a_call_put_back_after_a_request_is_cancelled(queue, executor):
     queue.release(hand.runs[0])
     assert future.cancelled()
     assert len(hand.runs) == 1
+
+
+def test_a_call_put_back_as_it_is_asked_to_stop_is_cancelled(queue, executor):
+    hand = Hand(queue, "x")
+    queue.attach(hand)
+    future = executor.submit("x")
+    queue.detach(hand)
+
+    class Line(OrderedDict):
+        def pop(self, *args):
+            # As its holder would in another thread, behind the look that finds it held.
+            found = super().pop(*args)
+            if hand.runs:
+                queue.release(hand.runs.pop())
+            return found
+
+    queue._lines["x"] = Line()
+    future.cancel()
+    assert future.cancelled()
+    assert queue._entries == {}
 
 
 def test_a_call_that_is_withdrawn_as_it_is_handed_over_leaves_the_room_to_the_next(

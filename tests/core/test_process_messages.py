@@ -1,11 +1,13 @@
 """What passes between a pool and its calls beside arguments and results: notes and requests."""
 
 import fcntl
+import itertools
 import logging
 import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 from multiprocessing.connection import Connection, Pipe
 from queue import SimpleQueue
@@ -341,7 +343,35 @@ def test_what_is_half_received_is_finished_by_the_next_look(ends, steps):
     second.sendall(framed)
     assert parent._in.has_some()
     assert parent._in.read() == message
+    parent._in.drop()
     assert not parent._in.has_some()
+
+
+def test_a_handler_that_raises_anywhere_in_a_checkpoint_costs_neither_the_request_nor_the_lock(ends):
+    first, second = ends
+    for moment in itertools.count(1):
+        parent, moments = child._Parent(first.fileno()), itertools.count(1)
+        second.sendall(_framed(child.encode(child.STOP, "stop")))
+
+        def raise_at_the_moment(frame, event, _, moment=moment, moments=moments):
+            # Where handlers run: as a function begins, and behind a call into C.
+            here = event in ("call", "c_return") and frame.f_code.co_filename == child.__file__
+            if here and next(moments) == moment:
+                raise TimeoutError
+
+        raised = False
+        sys.setprofile(raise_at_the_moment)
+        try:
+            parent.request()
+        except TimeoutError:
+            raised = True
+        finally:
+            sys.setprofile(None)
+        assert not parent._reading.locked()
+        assert pickle.loads(parent.request()) == "stop"
+        if not raised:
+            break
+    assert moment > 10
 
 
 def test_the_frame_of_more_than_two_gigabytes_is_the_standard_librarys(ends, monkeypatch):

@@ -235,6 +235,45 @@ if __name__ == "__main__":
     assert sorted((tmp_path / "numbers").read_text()) == list("01234")
 
 
+def test_so_is_what_the_script_itself_defines(script, tmp_path):
+    # The second process is started when the script's code has ended.
+    process = script(
+        """
+def append(path, text):
+    calls.append(path, text)
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, max_tasks_per_child=1)
+    pool.submit(append, sys.argv[1], "0")
+    pool.submit(append, sys.argv[1], "1")
+""",
+        tmp_path / "numbers",
+    )
+    assert finish(process) == ""
+    assert (tmp_path / "numbers").read_text() == "01"
+
+
+def test_a_script_whose_standard_streams_are_closed_can_have_a_pool(script, tmp_path):
+    process = script(
+        """
+def say(text):
+    for _ in range(2):
+        print(text, flush=True)
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+    return text
+
+if __name__ == "__main__":
+    os.closerange(0, 3)
+    with ProcessPoolExecutor(2) as pool:
+        calls.append(sys.argv[1], "".join(pool.map(say, ["0", "1"])))
+""",
+        tmp_path / "numbers",
+    )
+    process.communicate()
+    assert (tmp_path / "numbers").read_text() == "01"
+
+
 @pytest.mark.parametrize("size", [1, 2**20])
 def test_a_script_without_a_guard_is_told_so(script, size):
     process = script(f"""

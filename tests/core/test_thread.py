@@ -591,6 +591,13 @@ def test_submit_at_the_exit_is_refused_also_after_shutdown(kind, monkeypatch):
         executor.submit(name_of_thread)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_executor_made_at_the_exit_takes_nothing(kind, monkeypatch):
+    monkeypatch.setattr(executor_module.AT_EXIT, "exiting", True)
+    with pytest.raises(RuntimeError, match="after interpreter shutdown"):
+        kind().submit(name_of_thread)
+
+
 def test_the_exit_closes_every_backlog_and_leaves_the_waiting_to_the_interpreter():
     events = []
 

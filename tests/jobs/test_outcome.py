@@ -12,9 +12,10 @@ import pytest
 from pydantic import BaseModel, field_serializer
 
 from app.core import Future
+from app.core.errors import text_of
 from app.core.executor import run_call
 from app.jobs.errors import ResultError
-from app.jobs.outcome import MESSAGE_LIMIT, TRACEBACK_LIMIT, failure_of, result_to_json, storable, text_of
+from app.jobs.outcome import MESSAGE_LIMIT, TRACEBACK_LIMIT, failure_of, result_to_json, storable
 
 LIMIT = 1 << 20
 

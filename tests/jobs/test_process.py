@@ -5,16 +5,17 @@ import json
 import logging
 import os
 import pickle
+import signal
 import sys
 
 import pytest
 
 from app import checkpoint, context, progress, submit, task
-from app.core import FutureCancelledError, FutureTimeoutError, child
+from app.core import FutureCancelledError, FutureTimeoutError, ProcessPoolExecutor, child
 from app.jobs import output
 from app.jobs.context import SCOPE, Context
 from app.jobs.model import Progress
-from app.jobs.process import Order, Raised, Returned, run_order
+from app.jobs.process import Order, Raised, Returned, leave_sigterm_to_the_worker, run_order
 
 
 @task(executor="process")
@@ -181,3 +182,19 @@ def test_the_code_knows_its_job_and_what_it_says_comes_back(run, parent):
 
 def test_what_the_code_submits_runs_at_once(run):
     assert json.loads(run("submits").result) == [os.getpid()] * 3
+
+
+# -- its process -------------------------------------------------------------
+
+
+def test_a_process_of_the_worker_survives_sigterm_and_what_it_forks_does_not():
+    with ProcessPoolExecutor(1, initializer=leave_sigterm_to_the_worker) as pool:
+        assert pool.submit(signal.raise_signal, signal.SIGTERM).result() is None
+        assert pool.submit(handler_in_a_fork).result() == signal.SIG_DFL
+
+
+def handler_in_a_fork():
+    child = os.fork()
+    if child == 0:
+        os._exit(signal.getsignal(signal.SIGTERM))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -473,6 +473,26 @@ def test_a_worker_is_not_made_when_the_store_cannot_be_written(house, pool):
         assert future.result(SOON) == 3
 
 
+def test_a_worker_that_leaves_the_recovery_to_another_gets_calls_though_that_one_fails(house, pool):
+    workers = []
+
+    def attach():
+        workers.append(QueueWorker(house.queue, pool, {"add": add}))
+
+    def apply(operations, now):
+        del house.store.apply
+        thread = threading.Thread(target=attach)
+        thread.start()
+        thread.join(SOON)
+        raise StoreUnavailableError("the disk is full")
+
+    house.store.apply = apply
+    with pytest.raises(QueueUnavailableError):
+        QueueWorker(house.queue, pool, {"add": add})
+    with workers[0]:
+        assert house.executor.submit("add", 1, 2).result(SOON) == 3
+
+
 def test_cancelling_is_false_when_the_store_cannot_be_written(house):
     future = house.executor.submit("x")
     house.store.broken = True
@@ -592,6 +612,28 @@ def test_the_writers_own_thread_does_not_wait_for_itself(house):
     assert answers == [False]
     assert wait([future], SOON).done
     assert future.cancelled()
+
+
+def test_a_finalizer_may_wait_for_the_store_in_the_middle_of_a_submission(house):
+    future, items = house.executor.submit("x"), house.writer._items
+    cancelled = []
+
+    class Items:
+        get, get_nowait = items.get, items.get_nowait
+
+        def put(self, item):
+            items.put(item)
+            house.writer._items = items
+            # As the garbage collector would have it.
+            cancelled.append(future.cancel())
+
+    # As the queue does, on the writer's thread.
+    house.writer.listen(lambda jobs: jobs and house.writer.submit(Probe()))
+    house.writer._items = Items()
+    submission = threading.Thread(target=house.writer.submit, args=[Probe()], daemon=True)
+    submission.start()
+    submission.join(SOON)
+    assert cancelled == [True]
 
 
 def test_a_callback_may_submit_and_cancel(house, pool):

@@ -94,7 +94,8 @@ def goes_on(begun: str, go: str) -> str:
 
 
 @in_process()
-def returns_when_asked() -> str:
+def returns_when_asked(begun: str) -> str:
+    meet(begun).close()
     try:
         while True:
             checkpoint()

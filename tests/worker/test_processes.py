@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core import State
+from app.core import State, wait
 from app.jobs.errors import JobFinishedError
 from app.jobs.model import Outcome, Progress, Stopped
 from app.jobs.output import Line
@@ -189,6 +189,19 @@ def test_a_kill_is_told_even_of_one_that_had_just_begun(run, begin, pipe, monkey
     # As if it began between the two calls of JobProcess.stop.
     monkeypatch.setattr(type(future), "stop", lambda self, request: False)
     house.cancel(job)
+    assert ended(house.wait_for(job), Outcome.CANCELLED, Stopped.KILLED)
+    assert alive.read() == ""
+
+
+def test_a_process_that_takes_in_no_request_is_killed_all_the_same(run, begin, pipe, monkeypatch):
+    house, waited = run(*TASKS, cancel_grace=0.01), []
+    job, alive = begin(house, never_ends, pipe("begun"))
+    future = house.worker._executions[job.id]._process._future
+    monkeypatch.setattr(
+        type(future), "stop", lambda self, request: waited.append(wait([self], PATIENCE)) or True
+    )
+    house.cancel(job)
+    assert waited[0].done == {future}
     assert ended(house.wait_for(job), Outcome.CANCELLED, Stopped.KILLED)
     assert alive.read() == ""
 

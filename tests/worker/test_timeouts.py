@@ -26,6 +26,11 @@ def timed_out(job, seconds=SHORT):
     return True
 
 
+def let_time_be_up(house, job):
+    """Do what the job's alarm does. By itself it may go off before the function has begun."""
+    house.worker._executions[job.id]._time_out()
+
+
 def until_asked():
     """Return what the job is asked with."""
     while True:
@@ -48,9 +53,10 @@ def test_a_plain_function_is_stopped_at_its_checkpoint(run):
 
 
 def test_a_generator_gets_the_error_at_its_yield_and_its_calls_are_stopped(run):
-    seen = []
+    inside, seen = threading.Event(), []
 
     def call():
+        inside.set()
         seen.append(type(until_asked()))
 
     def generator():
@@ -60,40 +66,50 @@ def test_a_generator_gets_the_error_at_its_yield_and_its_calls_are_stopped(run):
             seen.append("finally")
 
     house = run(generator)
-    assert timed_out(house.run(generator, timeout=SHORT))
-    assert set(seen) <= {FutureTimeoutError, "finally"}
-    assert "finally" in seen
+    job = house.submit(generator, timeout=LONG)
+    assert inside.wait(PATIENCE)
+    let_time_be_up(house, job)
+    assert timed_out(house.wait_for(job), LONG)
+    assert sorted(map(str, seen)) == sorted([str(FutureTimeoutError), "finally"])
 
 
 def test_a_coroutine_is_cancelled(run):
-    seen = []
+    inside, seen = threading.Event(), []
 
     async def coroutine():
         try:
+            inside.set()
             await asyncio.Event().wait()
         finally:
             seen.append("finally")
 
     house = run(coroutine)
-    assert timed_out(house.run(coroutine, timeout=SHORT))
+    job = house.submit(coroutine, timeout=LONG)
+    assert inside.wait(PATIENCE)
+    let_time_be_up(house, job)
+    assert timed_out(house.wait_for(job), LONG)
     assert seen == ["finally"]
 
 
 def test_a_function_in_a_process_is_killed_after_the_grace(run, tmp_path):
     begun = tmp_path / "begun"
     os.mkfifo(begun)
-    house = run(*TASKS, processes=1, cancel_grace=SHORT)
-    # Its process is there already.
-    house.run(TASKS.get("pid"))
-    job = house.submit(TASKS.get("never_ends"), str(begun), timeout=0.5)
+    house = run(*TASKS, cancel_grace=SHORT)
+    job = house.submit(TASKS.get("never_ends"), str(begun), timeout=LONG)
     with begun.open() as alive:
-        assert timed_out(house.wait_for(job), 0.5)
+        let_time_be_up(house, job)
+        assert timed_out(house.wait_for(job), LONG)
         assert alive.read() == ""
 
 
-def test_a_function_in_a_process_may_give_in_or_return_after_all(run):
+def test_a_function_in_a_process_may_return_after_all(run, tmp_path):
+    begun = tmp_path / "begun"
+    os.mkfifo(begun)
     house = run(*TASKS, cancel_grace=LONG)
-    late = house.run(TASKS.get("returns_when_asked"), timeout=0.5)
+    job = house.submit(TASKS.get("returns_when_asked"), str(begun), timeout=LONG)
+    begun.open().close()
+    let_time_be_up(house, job)
+    late = house.wait_for(job)
     assert (late.outcome, late.result, late.cancellation) == (Outcome.SUCCEEDED, '"late"', None)
 
 
@@ -114,27 +130,42 @@ def test_one_that_waits_for_its_process_is_never_called(run, tmp_path):
 
 
 def test_a_result_that_comes_after_the_deadline_counts(run):
+    inside = threading.Event()
+
     def plain():
+        inside.set()
         return type(until_asked()).__name__
 
-    job = run(plain).run(plain, timeout=SHORT)
-    assert (job.outcome, job.result) == (Outcome.SUCCEEDED, '"FutureTimeoutError"')
+    house = run(plain)
+    job = house.submit(plain, timeout=LONG)
+    assert inside.wait(PATIENCE)
+    let_time_be_up(house, job)
+    ended = house.wait_for(job)
+    assert (ended.outcome, ended.result) == (Outcome.SUCCEEDED, '"FutureTimeoutError"')
 
 
 def test_an_exception_of_the_codes_own_after_the_deadline_is_told(run):
+    inside = threading.Event()
+
     def plain():
+        inside.set()
         until_asked()
         raise LookupError("while cleaning up")
 
-    job = run(plain).run(plain, timeout=SHORT)
-    assert (job.outcome, job.exception.type) == (Outcome.FAILED, "LookupError")
+    house = run(plain)
+    job = house.submit(plain, timeout=LONG)
+    assert inside.wait(PATIENCE)
+    let_time_be_up(house, job)
+    ended = house.wait_for(job)
+    assert (ended.outcome, ended.exception.type) == (Outcome.FAILED, "LookupError")
 
 
 @pytest.mark.parametrize("how", ["raise", "return"])
 def test_a_cancellation_beats_a_timeout_that_came_first(run, how):
-    asked, go = threading.Event(), threading.Event()
+    inside, asked, go = threading.Event(), threading.Event(), threading.Event()
 
     def plain():
+        inside.set()
         until_asked()
         asked.set()
         go.wait(PATIENCE)
@@ -143,7 +174,9 @@ def test_a_cancellation_beats_a_timeout_that_came_first(run, how):
         return "finished first"
 
     house = run(plain)
-    job = house.submit(plain, timeout=SHORT)
+    job = house.submit(plain, timeout=LONG)
+    assert inside.wait(PATIENCE)
+    let_time_be_up(house, job)
     assert asked.wait(PATIENCE)
     house.cancel(job)
     go.set()
@@ -169,7 +202,7 @@ def test_a_cancellation_beats_a_timeout_that_comes_later(run):
     assert inside.wait(PATIENCE)
     house.cancel(job)
     house.flush()
-    house.worker._executions[job.id]._time_out()
+    let_time_be_up(house, job)
     go.set()
     ended = house.wait_for(job)
     assert (ended.outcome, ended.cancellation.outcome) == (Outcome.CANCELLED, Stopped.COOPERATIVE)
