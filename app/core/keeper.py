@@ -1,6 +1,5 @@
 """The threads of a ProcessPoolExecutor: each keeps a process, and has calls run in it."""
 
-import concurrent.futures.process
 import logging
 import pickle
 import signal
@@ -11,44 +10,13 @@ from typing import Any, TypeVar
 
 from app.core.child import BROKEN, CALL, RETURNED, STOP, encode, split
 from app.core.errors import FutureCancelledError, RemoteError
-from app.core.executor import fail, run_call
+from app.core.executor import fail
 from app.core.future import Future
-from app.core.spawned import Spawned
-from app.core.thread import _Crew
+from app.core.spawned import BrokenProcessPool, ProcessDied, Spawned
+from app.core.thread import Crew
 
 T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
-
-
-class BrokenProcessPool(concurrent.futures.process.BrokenProcessPool):
-    """No process can be made ready, the initializer failed for instance: the pool runs nothing any more."""
-
-
-class ProcessDied(BrokenProcessPool):
-    """The process that ran the call has ended under it. The pool goes on.
-
-    A BrokenProcessPool all the same, because code written for the standard library catches that.
-    exitcode: the process's; negative for the number of the signal that killed it; None if
-    this program ignores SIGCHLD or waits for any process at all, and so took it away.
-    """
-
-    def __init__(self, exitcode: int | None) -> None:
-        super().__init__(f"the process that ran the call {_end_of(exitcode)}")
-        self.exitcode = exitcode
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.exitcode,)
-
-
-def _end_of(exitcode: int | None) -> str:
-    if exitcode is None:
-        return "has ended"
-    if exitcode >= 0:
-        return f"has exited with {exitcode}"
-    try:
-        return f"was killed by {signal.Signals(-exitcode).name}"
-    except ValueError:
-        return f"was killed by signal {-exitcode}"
 
 
 class ProcessFuture(Future[T]):
@@ -58,10 +26,12 @@ class ProcessFuture(Future[T]):
     `app.core.child` raise FutureCancelledError in the call.
     """
 
-    __slots__ = ("_keeper",)
+    __slots__ = ("_keeper", "killed")
 
     def __init__(self) -> None:
         super().__init__()
+        self.killed = False
+        """Whether `kill()` has killed the process under the call. Its answer may have come first."""
         self._keeper: Keeper | None = None
         """Who has the call run, while it runs."""
 
@@ -91,7 +61,7 @@ class ProcessFuture(Future[T]):
         return keeper is not None and keeper.kill(self)
 
 
-class Keepers(_Crew):
+class Keepers(Crew):
     """The queue of a pool, and a thread for each process, its keeper.
 
     A call waits in the crew's queue until a keeper is idle, so it can be cancelled until
@@ -116,11 +86,11 @@ class Keepers(_Crew):
         self.killed = False
         """Whether no call may begin any more, because all processes were killed."""
 
-    def _work(self, run: Callable[..., None] = run_call) -> None:  # noqa: ARG002
+    def _work(self) -> None:
         keeper = Keeper(self, self._start_process, self._max_calls, self._receive)
         self._keepers.append(keeper)
         try:
-            super()._work(keeper.run)
+            self._serve(keeper.run)
         finally:
             keeper.retire()
 
@@ -129,6 +99,12 @@ class Keepers(_Crew):
         self.killed = True
         for keeper in list(self._keepers):
             keeper.kill_process()
+
+    def terminate(self) -> None:
+        """Send SIGTERM to all processes, and start no more."""
+        self.killed = True
+        for keeper in list(self._keepers):
+            keeper.terminate_process()
 
     def disown(self) -> None:
         """Be closed, with processes as with threads. See Backlog.disown."""
@@ -274,11 +250,14 @@ class Keeper:
         if self._child is not None and not self._child.is_alive(self._receive):
             self._bury()
         if self._child is None:
+            if self._killed:
+                # Before there was anything to kill.
+                raise ProcessDied(-signal.SIGKILL)
             child = self._start()
             with self._lock:
                 self._child, killed = child, self._killed
             if killed:
-                # Before there was anything to kill.
+                # While it was started.
                 child.kill()
             self._await_ready(child)
         return self._child
@@ -335,11 +314,13 @@ class Keeper:
         self._pass_on()
         return True
 
-    def kill(self, future: Future[Any]) -> bool:
+    def kill(self, future: ProcessFuture[Any]) -> bool:
         """See ProcessFuture.kill."""
         with self._lock:
             runs = self._current is future and future.running()
             if runs:
+                # First: whoever is told of the end may ask.
+                future.killed = True
                 self.kill_process()
             return runs
 
@@ -349,6 +330,12 @@ class Keeper:
             self._killed = True
             if self._child is not None:
                 self._child.kill()
+
+    def terminate_process(self) -> None:
+        """Send SIGTERM to the process."""
+        with self._lock:
+            if self._child is not None:
+                self._child.terminate()
 
     def disown(self) -> None:
         """Forget the process, in a forked child: it is the parent's."""

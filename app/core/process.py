@@ -6,6 +6,7 @@ spawned.py    one process, and the parent's end of its pipe
 child.py      what runs in the process
 """
 
+import concurrent.futures
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +16,8 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import finalize
 
 from app.core.executor import AT_EXIT, Executor
-from app.core.keeper import BrokenProcessPool, Keepers, ProcessDied, ProcessFuture
-from app.core.spawned import Spawned
+from app.core.keeper import Keepers, ProcessFuture
+from app.core.spawned import BrokenProcessPool, ProcessDied, Spawned
 
 __all__ = ["BrokenProcessPool", "ProcessDied", "ProcessFuture", "ProcessPoolExecutor"]
 
@@ -24,14 +25,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class ProcessPoolExecutor(Executor):
+class ProcessPoolExecutor(Executor, concurrent.futures.ProcessPoolExecutor):
     """A pool of processes, each started afresh when a call finds no idle one.
 
     Functions, arguments and results are pickled. A call sees nothing of this process's
     memory, so `if __name__ == "__main__":` belongs around the code of a script. A process
     that dies fails its own call with ProcessDied, and the next call gets a new one. What a
     call starts is in the process group of its process, and ends with that. All of them end
-    when this process does, even if it is killed. They ignore SIGINT.
+    when this process does, even if it is killed. They ignore SIGINT. As with ThreadPoolExecutor,
+    it is derived from the standard library's only to be known as one.
 
     max_workers: processes at most; None means one for each CPU.
     mp_context: there for code written for the standard library; its start method must be "spawn".
@@ -57,13 +59,19 @@ class ProcessPoolExecutor(Executor):
         if max_workers is None:
             max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
         _require(max_workers, mp_context, initializer, max_tasks_per_child)
-        self.max_workers = max_workers
+        # As in ThreadPoolExecutor.
+        self._max_workers = max_workers
         start = partial(Spawned, initializer, initargs)
         prefix = f"ProcessPoolExecutor-{next(self._names)}"
         self._keepers = Keepers(max_workers, prefix, start, max_tasks_per_child, receive or _ignore)
         AT_EXIT.add(self._keepers)
         # As in ThreadPoolExecutor.
         finalize(self, self._keepers.close).atexit = False
+
+    @property
+    def max_workers(self) -> int:
+        """How many processes there may be."""
+        return self._max_workers
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ProcessFuture[T]:
         """Have the call run in a process. See Executor.submit.
@@ -105,6 +113,11 @@ class ProcessPoolExecutor(Executor):
         """
         self.shutdown(wait=False, cancel_futures=True)
         self._keepers.kill()
+
+    def terminate_workers(self) -> None:
+        """Do the same by SIGTERM, to the processes alone, which may take their time."""
+        self.shutdown(wait=False, cancel_futures=True)
+        self._keepers.terminate()
 
 
 def _require(

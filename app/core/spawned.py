@@ -1,5 +1,6 @@
 """The parent's side of a process of a ProcessPoolExecutor; the other side is in `child`."""
 
+import concurrent.futures.process
 import logging
 import multiprocessing
 import multiprocessing.process
@@ -29,6 +30,37 @@ _FIRST_FREE = 3
 
 EXIT_SECONDS = 5.0
 """Seconds that a process gets for its own exit, once there are no more calls for it."""
+
+
+class BrokenProcessPool(concurrent.futures.process.BrokenProcessPool):
+    """No process can be made ready, the initializer failed for instance: the pool runs nothing any more."""
+
+
+class ProcessDied(BrokenProcessPool):
+    """The process that ran the call has ended under it. The pool goes on.
+
+    A BrokenProcessPool all the same, because code written for the standard library catches that.
+    exitcode: the process's; negative for the number of the signal that killed it; None if
+    this program ignores SIGCHLD or waits for any process at all, and so took it away.
+    """
+
+    def __init__(self, exitcode: int | None) -> None:
+        super().__init__(f"the process that ran the call {_end_of(exitcode)}")
+        self.exitcode = exitcode
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.exitcode,)
+
+
+def _end_of(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "has ended"
+    if exitcode >= 0:
+        return f"has exited with {exitcode}"
+    try:
+        return f"was killed by {signal.Signals(-exitcode).name}"
+    except ValueError:
+        return f"was killed by signal {-exitcode}"
 
 
 class Spawned:
@@ -108,6 +140,10 @@ class Spawned:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)  # type: ignore[arg-type]
         self._process.kill()
+
+    def terminate(self) -> None:
+        """Send SIGTERM to it. To be called before `bury` only."""
+        self._process.terminate()
 
     def bury(self) -> int | None:
         """Wait for its end, after `kill`; return its exit code, None if that was taken away."""

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 from weakref import finalize
 
@@ -122,11 +123,17 @@ class ThreadPoolExecutor(Executor, concurrent.futures.ThreadPoolExecutor):
             msg = "initializer must be a callable"
             raise TypeError(msg)
         prefix = thread_name_prefix or f"ThreadPoolExecutor-{next(self._names)}"
-        self.max_workers = max_workers
-        self._crew = _Crew(max_workers, prefix, initializer, initargs)
+        # As the standard library calls it, and much code reads it.
+        self._max_workers = max_workers
+        self._crew = Crew(max_workers, prefix, initializer, initargs)
         AT_EXIT.add(self._crew)
         # The threads know the crew, not the pool, so a dropped pool is collected and ends them.
         finalize(self, self._crew.close).atexit = False
+
+    @property
+    def max_workers(self) -> int:
+        """How many threads there may be."""
+        return self._max_workers
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Hand the call to an idle thread, or queue it. See Executor.submit."""
@@ -143,7 +150,7 @@ class ThreadPoolExecutor(Executor, concurrent.futures.ThreadPoolExecutor):
             self._crew.join()
 
 
-class _Crew(Backlog):
+class Crew(Backlog):
     """The queue and the threads of a pool.
 
     Hand-off, and why no wake-up is lost. `put` appends the call and then looks for an
@@ -182,6 +189,7 @@ class _Crew(Backlog):
         self._broken: BaseException | None = None
 
     def put(self, call: _Call) -> None:
+        """Have a call run. Raises RuntimeError when the crew is closed, BrokenExecutor when it is broken."""
         with self._lock:
             if self._closed:
                 self._refuse_call()
@@ -207,21 +215,32 @@ class _Crew(Backlog):
         name = f"{self._prefix}_{self._hired}"
         # Counted first: a finalizer that submits during the start must not hire this one again.
         self._hired += 1
+        thread = threading.Thread(target=self._work, name=name, daemon=False)
         try:
-            thread = threading.Thread(target=self._work, name=name, daemon=False)
             thread.start()
         except RuntimeError:
             self._hired -= 1
             if self._threads:
                 return
-            # Nobody has ever been there to take it.
-            self._calls.remove(call)
+            # Nobody has ever been there to take it, but for a thread whose start was interrupted.
+            with suppress(ValueError):
+                self._calls.remove(call)
+            raise
+        except BaseException:
+            # Ctrl-C. A thread that was counted and is not there would never take a call.
+            if thread.ident is None:
+                self._hired -= 1
+            else:
+                self._threads.append(thread)
             raise
         self._threads.append(thread)
 
-    def _work(self, run: Callable[..., None] = run_call) -> None:
-        if not self._initialize():
-            return
+    def _work(self) -> None:
+        if self._initialize():
+            self._serve(run_call)
+
+    def _serve(self, run: Callable[..., None]) -> None:
+        """Run calls until there are none and will be none."""
         gate = threading.Lock()
         gate.acquire()
         calls = self._calls
@@ -289,6 +308,7 @@ class _Crew(Backlog):
         return error
 
     def close(self) -> None:
+        """See Backlog.close."""
         self._closed = True
         self._wake_all()
 
@@ -300,18 +320,21 @@ class _Crew(Backlog):
             return
 
     def cancel_pending(self) -> None:
+        """Cancel the calls that have not begun."""
         with self._lock:
             pending = list(self._calls)
             self._calls.clear()
         run_all(deque(future.cancel for future, *_ in pending))
 
     def join(self) -> None:
+        """See Backlog.join; a call that waits for its own crew is not waited for."""
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
             _join_other(thread)
 
     def disown(self) -> None:
+        """See Backlog.disown."""
         super().disown()
         self._lock = threading.RLock()
         self._closed = True

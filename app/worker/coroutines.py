@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Any, cast
 
 from app.core import Future, FutureCancelledError
 from app.core.executor import fail
@@ -122,7 +122,8 @@ class Coroutines:
     """The loop and its thread, which begins with the first coroutine."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may run under it, and a finalizer of the user's may submit.
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -140,12 +141,24 @@ class Coroutines:
                 msg = "cannot run new coroutines after shutdown"
                 raise RuntimeError(msg)
             if self._loop is None:
-                loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=self._run, args=(loop,), name="errand-loop", daemon=True)
-                thread.start()
-                # Kept only now: when no thread could be had, the next coroutine tries again.
-                self._loop, self._thread = loop, thread
-            return self._loop
+                self._begin(asyncio.new_event_loop())
+            # There is one now: `_begin` has raised otherwise.
+            return cast("asyncio.AbstractEventLoop", self._loop)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        thread = threading.Thread(target=self._run, args=(loop,), name="errand-loop", daemon=True)
+        if self._loop is not None:
+            # A finalizer was quicker, on this very thread.
+            loop.close()
+            return
+        self._loop, self._thread = loop, thread
+        try:
+            thread.start()
+        except BaseException:
+            # No thread can be had. The next coroutine tries again.
+            self._loop = self._thread = None
+            loop.close()
+            raise
 
     def catch_up(self, timeout: float) -> None:
         """Wait until the loop has done what it was given so far, for `timeout` seconds at most."""

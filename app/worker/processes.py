@@ -12,7 +12,6 @@ class JobProcess:
 
     def __init__(self, pools: Pools, order: Order) -> None:
         self._future: ProcessFuture[Returned | Raised] = pools.submit_to_process(run_order, order)
-        self._killed = False
 
     def when_ended(self, call: Callable[[], object]) -> None:
         """Have `call` called when the run has ended, or at once if it has."""
@@ -25,13 +24,9 @@ class JobProcess:
 
     def kill(self) -> None:
         """End the function, whatever it does, unless it has ended; one that has not begun never does."""
-        killed = self._future.kill()
-        if not (killed or self._killed or self._future.cancel()):
+        if not (self._future.kill() or self._future.cancel()):
             # It may just have begun.
-            killed = self._future.kill()
-        if killed:
-            # Only ever set: a drain may come here while the grace ends.
-            self._killed = True
+            self._future.kill()
 
     def ending(self) -> Returned | Raised | BaseException:
         """Return how the run has ended: the function by itself, or by an exception of the process's.
@@ -41,6 +36,6 @@ class JobProcess:
         future = self._future
         if future.cancelled():
             # Both, if `stop` took it for one that has not begun when it just had.
-            return ProcessDied(None) if self._killed else FutureCancelledError()
+            return ProcessDied(None) if future.killed else FutureCancelledError()
         exception = future.exception()
         return future.result() if exception is None else exception

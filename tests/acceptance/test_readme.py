@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.core import QueueWorker, QueuingExecutor, ThreadPoolExecutor
 from tests.acceptance.serving import ROOT, TIMEOUT, Running, service
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -128,3 +129,16 @@ def test_the_process_example_of_the_readme_runs(capsys):
     source = next(block for language, block in BLOCKS if language == "python" and "endless.kill()" in block)
     exec(compile(source, "README.md", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out == "1024\nTrue\n"
+
+
+def test_the_store_queue_of_the_readme_runs_calls(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = next(block for language, block in BLOCKS if language == "python" and "StoreQueue(" in block)
+    scope: dict[str, Any] = {}
+    exec(compile(source, "README.md", "exec"), scope)
+    queue = scope["queue"]
+    with ThreadPoolExecutor(1) as pool, QueueWorker(queue, pool), QueuingExecutor(queue) as queuing:
+        assert queuing.submit(sum, [1, 2]).result() == 3
+    for part in (queue, scope["writer"], scope["store"]):
+        part.close()
+    assert (tmp_path / "calls.db").exists()

@@ -40,10 +40,6 @@ class ThreadPoolExecutor(app.core.ThreadPoolExecutor):
     def _threads(self):
         return self._crew._threads
 
-    @property
-    def _max_workers(self):
-        return self._crew._limit
-
 
 def substitute():
     """Put ours into `concurrent.futures` by the same names, before the tests take theirs from there."""

@@ -240,6 +240,19 @@ def test_kill_workers_ends_everything(fifo):
     pool.shutdown()
 
 
+def test_terminate_workers_ends_by_sigterm_what_does_not_handle_it(fifo):
+    told = fifo("told")
+    with ProcessPoolExecutor(2) as pool:
+        assert pool.submit(calls.identity, 1).result(SOON) == 1
+        running = pool.submit(calls.hold_out, told)
+        with Path(told).open() as file:
+            pool.terminate_workers()
+            file.read()
+        assert exitcode_of(running) == -signal.SIGTERM
+        with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+            pool.submit(calls.nothing)
+
+
 def test_no_call_begins_after_kill_workers():
     pool = ProcessPoolExecutor(1)
     pool._keepers.killed = True
@@ -256,8 +269,11 @@ def test_an_answer_that_there_is_no_memory_for_costs_the_process(narrow, monkeyp
 
 def test_a_process_that_does_not_end_in_time_is_killed(narrow, monkeypatch):
     monkeypatch.setattr("app.core.spawned.EXIT_SECONDS", 0)
+    pid = narrow.submit(os.getpid).result(SOON)
     narrow.submit(calls.flood).result(SOON)
     narrow.shutdown()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 @pytest.fixture

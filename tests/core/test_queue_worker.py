@@ -52,7 +52,7 @@ def test_a_worker_holds_no_more_than_its_limit(queue, executor):
 def test_the_limit_is_the_executors_unless_given(queue, pool, monkeypatch):
     limits = []
     for workers, limit in [(3, None), (3, 5), (None, None), (None, 7)]:
-        monkeypatch.setattr(pool, "max_workers", workers)
+        monkeypatch.setattr(pool, "_max_workers", workers)
         with QueueWorker(queue, pool, limit=limit) as worker:
             limits.append(worker.limit)
     assert limits == [3, 5, min(32, (os.cpu_count() or 1) + 4), 7]

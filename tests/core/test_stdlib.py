@@ -20,6 +20,7 @@ from app.core import (
     Executor,
     Future,
     FutureTimeoutError,
+    ProcessPoolExecutor,
     ThreadedExecutor,
     ThreadPoolExecutor,
     as_completed,
@@ -100,6 +101,10 @@ def test_what_is_called_as_theirs_takes_the_same_arguments(path):
 
 def test_they_are_known_as_what_they_are(pool):
     assert isinstance(pool, concurrent.futures.ThreadPoolExecutor)
+    assert pool._max_workers == pool.max_workers
+    with ProcessPoolExecutor(3) as processes:
+        assert isinstance(processes, concurrent.futures.ProcessPoolExecutor)
+        assert processes._max_workers == processes.max_workers == 3
     assert isinstance(ThreadedExecutor(), concurrent.futures.Executor)
     assert isinstance(Future(), concurrent.futures.Future)
 

@@ -293,7 +293,7 @@ def test_a_call_accepted_as_the_pool_closes_is_run(pool, monkeypatch):
 
 
 def test_a_thread_that_was_woken_by_close_as_it_withdraws_goes_on():
-    crew = thread_module._Crew(1, "crew", None, ())
+    crew = thread_module.Crew(1, "crew", None, ())
     gate = threading.Lock()
     gate.acquire()
 
@@ -621,3 +621,15 @@ def test_dropped_executors_are_not_kept_for_the_exit():
     backlog = weakref.ref(ThreadPoolExecutor()._crew)
     gc.collect()
     assert backlog() is None
+
+
+def test_ctrl_c_during_the_start_of_a_thread_costs_the_pool_no_thread(monkeypatch):
+    def interrupt(thread):
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pool.submit(pow, 2, 2)
+        assert pool.submit(pow, 2, 3).result(SOON) == 8
