@@ -9,14 +9,14 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from app.core import Future, FutureTimeoutError, QueueError, QueueUnavailableError, State
+from app.core import FutureTimeoutError, QueueError, QueueUnavailableError, State
 from app.core.future import new_lock
 from app.core.memory_queue import MemoryQueue
 from app.core.named import Call, Ending, Lost, Raised, Returned, Stopped
 from app.core.queuing import Consumer, Message, Reply
 from app.jobs.errors import TransitionError
 from app.jobs.lifecycle import CancelRequested, Due, Failed, Released, Succeeded
-from app.jobs.model import SECOND, Clock, Failure, Hold, Job, Outcome, Slot, new_id
+from app.jobs.model import Clock, Failure, Hold, Job, Outcome, Slot, new_id
 from app.jobs.outcome import storable
 from app.stores.base import (
     Change,
@@ -26,26 +26,21 @@ from app.stores.base import (
     Operation,
     OperationFailedError,
     Probe,
-    Promote,
-    Promoted,
     Recover,
     Recovered,
     StoreError,
     StoreUnavailableError,
 )
 from app.stores.desk import Desk
+from app.stores.due import Promoter
+from app.stores.settling import Settler
+from app.stores.ticker import Retry, Ticker
 from app.stores.writer import Claimer, Writer
 
 LOGGER = logging.getLogger(__name__)
 
 TENANT = "default"
 """Whose jobs the calls are."""
-
-RETRY_INTERVAL = 0.5
-"""Seconds after which what the store could not take is tried again."""
-
-CLOCK_CHECK = 1.0
-"""Seconds after which the wall clock is looked at again while jobs are due later: it may be set."""
 
 FLUSH_TIMEOUT = 2.0
 """Seconds that the writer gets at the end to answer a claim that may be under way."""
@@ -104,13 +99,23 @@ class StoreQueue(Claimer):
         """Whether the store is to be told again what is known, when nothing runs."""
         self._wanted = False
         self._learning = threading.Lock()
-        self._due: int | None = None
         self._closed = False
         self._writers_thread: int | None = None
         # Two, so that callbacks, which may take their time, do not hold up the calls.
         self._running = Desk("errand-queue")
         self._replying = Desk("errand-queue-replies")
+        self._ticker = Ticker("errand-queue-ticker")
+        # By way of the desk: the writer must not wait for a lock under which a finalizer may wait for it.
+        call_later = partial(self._running.post, self._ticker.call_later)
+        self._promoter = Promoter(writer, clock, call_later)
+        self._settler = Settler(writer, call_later, UNSTORABLE, self._settled)
+        self._poke = partial(writer.submit, Probe())  # for the claim that rides in its batch
+        self._claim_retry = Retry(call_later, self._poke)
+        # Not on the ticker's thread: it waits for the store.
+        self._relearn_retry = Retry(call_later, partial(self._running.post, self._relearn))
+        self._ticker.start()
         writer.listen(self._changed)
+        writer.listen(self._promoter.changed)
         writer.attach(self)
 
     def close(self) -> None:
@@ -126,6 +131,8 @@ class StoreQueue(Claimer):
         self._writer.attach(Claimer())
         self._running.post(self._give_all_back)
         self._running.close()
+        self._ticker.close()
+        self._settler.close()
         for call_id in list(self._replies):
             self._tell(call_id, Lost("the queue was closed"))
         self._replying.close()
@@ -263,7 +270,7 @@ class StoreQueue(Claimer):
         finally:
             self._claiming = self._recovered and not self._strange and not self._closed
             # What was lost may be due, and a claim rides along.
-            self._promote()
+            self._promoter.promote()
 
     def _relearn(self) -> None:
         if self._closed or not self._consumers:
@@ -273,7 +280,7 @@ class StoreQueue(Claimer):
             self._learn()
         except QueueError as exc:
             LOGGER.warning("the store cannot be told which calls are known: %s", exc)
-            self._running.post_in(RETRY_INTERVAL, self._relearn)
+            self._relearn_retry.soon()
 
     # -- the writer's side ---------------------------------------------------
 
@@ -295,7 +302,7 @@ class StoreQueue(Claimer):
 
     def missed(self) -> None:
         """Claim again in a while. See Claimer."""
-        self._running.post_in(RETRY_INTERVAL, self._poke)
+        self._claim_retry.soon()
 
     def _changed(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -305,20 +312,8 @@ class StoreQueue(Claimer):
                 self._running.post(self._stop, job.id)
             elif job.state is State.RUNNING:
                 self._replying.post(self._tell_started, job.id)
-            elif job.hold & Hold.DUE_LATER:
-                self._expect(job.run_at)
 
-    def _settled(self, change: Change, future: Future[Job]) -> None:
-        exception = future.exception()
-        if isinstance(exception, StoreUnavailableError):
-            # The ending exists nowhere else: keep it until the store can be written again.
-            self._running.post_in(RETRY_INTERVAL, partial(self._hand_in, change))
-            return
-        if isinstance(exception, OperationFailedError) and not _is_plain(change):
-            self._hand_in(_plain(change))
-            return
-        if exception is not None:
-            LOGGER.warning("the ending of call %s is not stored: %s", change.id, exception)
+    def _settled(self, change: Change, exception: BaseException | None) -> None:
         if isinstance(exception, StoreError):
             self._tell(change.id, Lost(f"its ending cannot be stored: {exception}"))
         with self._lock:
@@ -327,13 +322,11 @@ class StoreQueue(Claimer):
             self._running.post(self._relearn)
 
     def _tell_started(self, call_id: str) -> None:
-        reply = self._replies.get(call_id)
-        if reply is not None:
+        if (reply := self._replies.get(call_id)) is not None:
             reply.started()
 
     def _tell(self, call_id: str, ending: Ending) -> None:
-        reply = self._replies.pop(call_id, None)
-        if reply is not None:
+        if (reply := self._replies.pop(call_id, None)) is not None:
             self._replying.post(reply.ended, ending)
 
     # -- calls that are held, on the thread of `_running` --------------------
@@ -345,10 +338,9 @@ class StoreQueue(Claimer):
             self._give_strange_back()
 
     def _stop(self, job_id: str) -> None:
-        holding = self._holdings.get(job_id)
-        if holding is not None and self._local.cancel(holding.local_id, stop=True):
+        if (held := self._holdings.get(job_id)) is not None and self._local.cancel(held.local_id, stop=True):
             # No consumer had it yet.
-            holding.ended(PUT_BACK)
+            held.ended(PUT_BACK)
 
     def _give_strange_back(self) -> None:
         """Put back what no consumer knows, and have the store hold it back."""
@@ -368,42 +360,7 @@ class StoreQueue(Claimer):
         """Settle a call that was held; its room is filled in the same batch. Called on any thread."""
         self._holdings.pop(job.id, None)
         self._add_room(1)
-        self._hand_in(Change(job.id, (_event_of(ending, job.token or 0),)))
-
-    def _hand_in(self, change: Change) -> None:
-        self._writer.submit(change).add_done_callback(partial(self._settled, change))
-
-    # -- what is due ---------------------------------------------------------
-
-    def _poke(self) -> None:
-        """Have a batch carried out, for the claim that rides in it."""
-        self._writer.submit(Probe())
-
-    def _expect(self, due: int) -> None:
-        # Read once: the other thread may forget it in between.
-        known = self._due
-        if known is None or due < known:
-            self._due = due
-            self._running.post(self._look_at_clock)
-
-    def _look_at_clock(self) -> None:
-        if self._due is None:
-            return
-        seconds = (self._due - self._clock()) / SECOND
-        if seconds > 0:
-            self._running.post_in(min(seconds, CLOCK_CHECK), self._look_at_clock)
-        else:
-            self._due = None
-            self._promote()
-
-    def _promote(self) -> None:
-        self._writer.submit(Promote()).add_done_callback(self._promoted)
-
-    def _promoted(self, future: Future[Promoted]) -> None:
-        if future.exception() is not None:
-            self._running.post_in(RETRY_INTERVAL, self._promote)
-        elif (next_due := future.result().next_due) is not None:
-            self._expect(next_due)
+        self._settler.settle(Change(job.id, (_event_of(ending, job.token or 0),)))
 
 
 class _Holding:
@@ -440,13 +397,3 @@ def _ending_of(job: Job) -> Ending:
     if job.exception is not None:
         return Raised(*job.exception)
     return Stopped()
-
-
-def _plain(change: Change) -> Change:
-    """Return a settlement that any store takes, in place of one that can never be stored."""
-    return Change(change.id, (Failed(change.events[-1].token, UNSTORABLE),))  # type: ignore[union-attr]
-
-
-def _is_plain(change: Change) -> bool:
-    event = change.events[-1]
-    return isinstance(event, Failed) and event.failure is UNSTORABLE

@@ -12,44 +12,29 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 
-from app.core import Future, FutureTimeoutError
+from app.core import FutureTimeoutError
 from app.jobs.lifecycle import Died, Event, Failed, Released
-from app.jobs.model import SECOND, Clock, Failure, Hold, Job, Slot
+from app.jobs.model import Clock, Failure, Job, Slot
 from app.jobs.outcome import failure_of
 from app.jobs.process import Report
 from app.jobs.registry import Registry
-from app.stores.base import (
-    Change,
-    Claim,
-    OperationFailedError,
-    Probe,
-    Promote,
-    Promoted,
-    Recover,
-    Recovered,
-    StoreUnavailableError,
-)
+from app.stores.base import Change, Claim, Probe, Recover, Recovered
+from app.stores.due import Promoter
+from app.stores.settling import Settler
+from app.stores.ticker import Retry, Ticker
 from app.stores.writer import Claimer, Writer
 from app.worker.execution import Execution
 from app.worker.pools import Pools
 from app.worker.runs import Terms
-from app.worker.ticker import Ticker
 
 LOGGER = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL = 0.25
 """Seconds between two reports of a job's progress."""
 
-RETRY_INTERVAL = 0.5
-"""Seconds after which what the store could not take, a settlement for instance, is tried again."""
-
 FLUSH_TIMEOUT = 2.0
 """Seconds that the writer gets at the end to carry out what it was given."""
-
-CLOCK_CHECK = 1.0
-"""Seconds after which the wall clock is looked at again while jobs are due later: it may be set."""
 
 UNSTORABLE = Failure("ResultError", "the store cannot keep what the job has returned, raised or reported", "")
 
@@ -73,7 +58,6 @@ class Worker(Claimer):
         self.pools = Pools(slots[Slot.THREAD], slots[Slot.PROCESS], self._reported)
         self._writer = writer
         self._registry = registry
-        self._clock = clock
         self._lock = threading.Condition()
         self._free = dict(slots)
         self._executions: dict[str, Execution] = {}
@@ -82,17 +66,14 @@ class Worker(Claimer):
         """Whether the last claim was. Written on the writer's thread only."""
         self._reporting: list[Execution] = []
         self._settling = 0
-        """Settlements that are not stored yet; those in `_unsettled` among them."""
-        self._unsettled: list[Change] = []
-        self._retrying = False
-        self._next_due: int | None = None
-        self._looks = 0
-        """At the clock; the last one of them counts."""
-        self._unpromoted = False
+        """Settlements that are not stored yet; those that the settler keeps among them."""
         self._hurried = False
         self._abandoned = False
         self._ticker = Ticker("errand-ticker")
         self.later = self._ticker.call_later
+        self._promoter = Promoter(writer, clock, self.later)
+        self._settler = Settler(writer, self.later, UNSTORABLE, self._settled)
+        self._claim_retry = Retry(self.later, self._claim_again)
 
     def start(self) -> Recovered:
         """Take over what the last process left, and begin to claim.
@@ -102,9 +83,10 @@ class Worker(Claimer):
         slots = {definition.name: definition.slot for definition in self._registry}
         recovered: Recovered = self._writer.submit(Recover(slots)).result()
         self._writer.listen(self._changed)
+        self._writer.listen(self._promoter.changed)
         self._claiming = True
         self._writer.attach(self)
-        self._promote()
+        self._promoter.promote()
         self._ticker.start()
         return recovered
 
@@ -137,8 +119,7 @@ class Worker(Claimer):
     def missed(self) -> None:
         """Have the ticker claim again in a while."""
         self._answered = False
-        with self._lock:
-            self._retry_soon()
+        self._claim_retry.soon()
 
     def _run(self, execution: Execution) -> None:
         job = execution.job
@@ -165,8 +146,6 @@ class Worker(Claimer):
         for job in jobs:
             if job.asked_to_stop:
                 self._ask_to_stop(job.id)
-            if job.hold & Hold.DUE_LATER:
-                self._expect(job.run_at)
 
     def _ask_to_stop(self, job_id: str) -> None:
         with self._lock:
@@ -196,7 +175,7 @@ class Worker(Claimer):
             # In the same step: a drain must not take the worker for idle in between.
             self._settling += 1
         progress = execution.last_progress()
-        self._hand_over(Change(job.id, (event,) if progress is None else (progress, event)))
+        self._settler.settle(Change(job.id, (event,) if progress is None else (progress, event)))
         if counts:
             # Last: no handler of the log's can keep the job from being settled.
             execution.log(event)
@@ -204,31 +183,12 @@ class Worker(Claimer):
     def _settle(self, change: Change) -> None:
         with self._lock:
             self._settling += 1
-        self._hand_over(change)
+        self._settler.settle(change)
 
-    def _hand_over(self, change: Change) -> None:
-        self._writer.submit(change).add_done_callback(partial(self._settled, change))
-
-    def _settled(self, change: Change, future: Future[Job]) -> None:
-        exception = future.exception()
-        if exception is not None:
-            LOGGER.warning("job %s is not settled: %s", change.id, exception)
-        if isinstance(exception, OperationFailedError) and not _is_plain(change):
-            self._hand_over(_plain(change))
-            return
+    def _settled(self, _change: Change, _exception: BaseException | None) -> None:
         with self._lock:
-            if isinstance(exception, StoreUnavailableError):
-                # The result exists nowhere else: keep it until the store can be written again.
-                self._unsettled.append(change)
-                self._retry_soon()
-            else:
-                self._settling -= 1
+            self._settling -= 1
             self._lock.notify_all()
-
-    def _retry_soon(self) -> None:
-        if not self._retrying:
-            self._retrying = True
-            self._ticker.call_later(RETRY_INTERVAL, self._retry)
 
     def progressed(self, execution: Execution) -> None:
         """Have the execution's progress reported with the next tick."""
@@ -255,56 +215,10 @@ class Worker(Claimer):
             if progress is not None:
                 self._writer.submit(Change(execution.job.id, (progress,)))
 
-    def _retry(self) -> None:
-        with self._lock:
-            self._retrying = False
-            unsettled, self._unsettled = self._unsettled, []
-            unpromoted, self._unpromoted = self._unpromoted, False
-            missed = not self._answered
-        if unpromoted:
-            self._promote()
-        for change in unsettled:
-            self._hand_over(change)
-        if missed:
+    def _claim_again(self) -> None:
+        if not self._answered:
             # For the claim that rides in its batch.
             self._writer.submit(Probe())
-
-    def _expect(self, due: int) -> None:
-        """Have jobs made ready at that time, unless it is later than what is expected already."""
-        with self._lock:
-            if self._next_due is None or due < self._next_due:
-                self._next_due = due
-                self._look_later()
-
-    def _look_later(self) -> None:
-        self._looks += 1
-        seconds = ((self._next_due or 0) - self._clock()) / SECOND
-        self._ticker.call_later(min(seconds, CLOCK_CHECK), partial(self._look, self._looks))
-
-    def _look(self, number: int) -> None:
-        """Look at the wall clock, which may have been set."""
-        with self._lock:
-            if self._next_due is None or number != self._looks:
-                return
-            due = self._next_due <= self._clock()
-            if not due:
-                self._look_later()
-        if due:
-            self._promote()
-
-    def _promote(self) -> None:
-        with self._lock:
-            self._next_due = None
-        self._writer.submit(Promote()).add_done_callback(self._promoted)
-
-    def _promoted(self, future: Future[Promoted]) -> None:
-        if future.exception() is not None:
-            with self._lock:
-                # Not by the wall clock, which may be set back.
-                self._unpromoted = True
-                self._retry_soon()
-        elif (next_due := future.result().next_due) is not None:
-            self._expect(next_due)
 
     # -- ending --------------------------------------------------------------
 
@@ -341,7 +255,7 @@ class Worker(Claimer):
             self._lock.notify_all()
         for execution in left:
             LOGGER.warning("job %s still runs and is put back", execution.job.id)
-            self._hand_over(Change(execution.job.id, (Released(execution.token),)))
+            self._settler.settle(Change(execution.job.id, (Released(execution.token),)))
             # After that: its end would otherwise be taken for the job's.
             execution.kill()
 
@@ -355,23 +269,10 @@ class Worker(Claimer):
         # Before the pools are closed: code that is stopped by that has not failed.
         self._put_back()
         self._ticker.close()
-        for change in self._unsettled:
-            # The last attempt. If it fails, the next process finds the job running, and lost.
-            self._writer.submit(change)
+        self._settler.close()
         return self.pools.close() and not self._abandoned
 
     def _flush(self) -> None:
         """Wait for the answer to a claim that may be under way."""
         with suppress(FutureTimeoutError):
             self._writer.submit(Probe()).exception(FLUSH_TIMEOUT)
-
-
-def _plain(change: Change) -> Change:
-    """Return a settlement that any store takes, in place of one that can never be stored."""
-    return Change(change.id, (Failed(change.events[-1].token, UNSTORABLE),))  # type: ignore[union-attr]
-
-
-def _is_plain(change: Change) -> bool:
-    """Tell whether a settlement bears nothing that a store could refuse to keep."""
-    event = change.events[-1]
-    return isinstance(event, Released) or (isinstance(event, Failed) and event.failure is UNSTORABLE)

@@ -9,8 +9,8 @@ from app.core import State
 from app.jobs.model import Hold
 from app.service import DrainingError, StoreDownError, Submission, UnavailableError
 from app.service import service as service_module
+from app.stores import ticker as ticker_module
 from app.stores.base import Probe
-from app.worker import worker as worker_module
 from tests.worker.house import PATIENCE, ManualClock
 
 
@@ -113,7 +113,7 @@ def test_a_row_that_cannot_be_read_stops_neither_other_jobs_nor_readiness(serve)
 
 
 def test_a_service_whose_claims_fail_is_not_ready_and_is_again_when_they_are_answered(serve, monkeypatch):
-    monkeypatch.setattr(worker_module, "RETRY_INTERVAL", 0.01)
+    monkeypatch.setattr(ticker_module, "RETRY_INTERVAL", 0.01)
 
     async def test(service):
         worker = service.house.worker

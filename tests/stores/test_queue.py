@@ -22,9 +22,10 @@ from app.core import (
 )
 from app.core.named import Call, Returned, Stopped
 from app.jobs.lifecycle import Lost, Succeeded
-from app.jobs.model import SECOND, Hold, Outcome, wall_clock
+from app.jobs.model import SECOND, Hold, Job, Outcome, Slot, new_id, wall_clock
 from app.jobs.model import Stopped as How
-from app.stores import queue as queue_module
+from app.stores import due as due_module
+from app.stores import ticker as ticker_module
 from app.stores.base import Change, Insert, Probe, Recover, StoreUnavailableError
 from app.stores.desk import Desk
 from app.stores.queue import StoreQueue
@@ -85,8 +86,8 @@ class House:
 
 @pytest.fixture(autouse=True)
 def _soon_again(monkeypatch):
-    monkeypatch.setattr(queue_module, "RETRY_INTERVAL", 0.001)
-    monkeypatch.setattr(queue_module, "CLOCK_CHECK", 0.001)
+    monkeypatch.setattr(ticker_module, "RETRY_INTERVAL", 0.001)
+    monkeypatch.setattr(due_module, "CLOCK_CHECK", 0.001)
 
 
 @pytest.fixture
@@ -541,18 +542,6 @@ def test_what_the_store_could_not_be_told_it_is_told_later(house, pool, gate, ca
     assert working.result(SOON) is True
 
 
-def test_the_earliest_of_what_is_due_counts(house, gate):
-    promoted, passed = [], threading.Event()
-    house.queue._promote = lambda: promoted.append(1)
-    house.queue._running.post(gate)
-    for due in (NOW - 1, NOW - 2, NOW):
-        house.queue._expect(due)
-    house.queue._running.post(passed.set)
-    gate.go_on.set()
-    assert passed.wait(SOON)
-    assert promoted == [1]
-
-
 def is_success(operation):
     return isinstance(operation, Change) and isinstance(operation.events[0], Succeeded)
 
@@ -576,7 +565,8 @@ def test_an_ending_that_can_never_be_stored_is_told_all_the_same(house, pool):
 
 
 def test_what_is_due_is_promoted_again_after_a_failure(house, pool):
-    promoted = house.queue._promoted
+    promoter = house.queue._promoter
+    promoted = promoter._promoted
     failed = threading.Event()
 
     def fail_once(future):
@@ -585,12 +575,27 @@ def test_what_is_due_is_promoted_again_after_a_failure(house, pool):
             house.store.broken = False
         promoted(future)
 
-    house.queue._promoted = fail_once
+    promoter._promoted = fail_once
     house.store.broken = True
-    house.queue._promote()
+    promoter.promote()
     assert failed.wait(SOON)
     with QueueWorker(house.queue, pool):
         assert house.executor.submit(add, 1, 2).result(SOON) == 3
+
+
+def test_an_ending_that_is_not_stored_when_the_queue_is_closed_gets_one_more_attempt(path, monkeypatch):
+    monkeypatch.setattr(ticker_module, "RETRY_INTERVAL", SOON)
+    house, hand = House(path), Hand("x")
+    house.queue.attach(hand)
+    house.executor.submit("x")
+    message = hand.next()
+    house.store.broken = True
+    house.queue.settle(message, Returned("5"))
+    while not house.queue._settler._kept:
+        house.writer.submit(Probe()).exception(SOON)
+    house.store.broken = False
+    house.close()
+    assert [job.result for job in house.jobs.values()] == ["5"]
 
 
 # -- threads
@@ -634,6 +639,13 @@ def test_a_finalizer_may_wait_for_the_store_in_the_middle_of_a_submission(house)
     submission.start()
     submission.join(SOON)
     assert cancelled == [True]
+
+
+def test_a_finalizer_may_wait_for_the_store_under_the_tickers_lock(house):
+    job = Job(new_id(NOW), "default", "x", Slot.THREAD, NOW, NOW + SECOND, hold=Hold.DUE_LATER)
+    house.writer.listen(lambda jobs: house.queue.missed())
+    with house.queue._ticker._news:
+        assert house.writer.submit(Insert(job)).result(SOON) == job
 
 
 def test_a_callback_may_submit_and_cancel(house, pool):
@@ -737,27 +749,3 @@ def test_a_desk_makes_calls_in_order_and_goes_on_after_an_error(caplog):
     desk.close()
     assert calls == [1, 2]
     assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
-
-
-def test_a_desk_makes_calls_at_their_time_and_what_is_left_at_the_end():
-    desk, calls, done = Desk("desk"), [], threading.Event()
-    desk.post_in(2000, lambda: calls.append("last"))
-    desk.post_in(1000, lambda: calls.append("second"))
-    desk.post_in(0.001, lambda: (calls.append("first"), done.set()))
-    assert done.wait(SOON)
-    assert calls == ["first"]
-    desk.close()
-    assert calls == ["first", "second", "last"]
-
-
-def test_a_steady_stream_does_not_keep_a_desk_from_what_is_due():
-    desk, due = Desk("desk"), threading.Event()
-
-    def stream():
-        if not due.is_set():
-            desk.post(stream)
-
-    desk.post(stream)
-    desk.post_in(0.001, due.set)
-    assert due.wait(SOON)
-    desk.close()

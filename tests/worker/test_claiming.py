@@ -6,14 +6,14 @@ import threading
 import pytest
 
 from app.core import State
+from app.stores import ticker as ticker_module
 from app.stores.base import Claim, Insert, OperationFailedError, Probe, StoreUnavailableError
-from app.worker import worker as worker_module
 from tests.worker.house import PATIENCE
 
 
 @pytest.fixture(autouse=True)
 def tries_often(monkeypatch):
-    monkeypatch.setattr(worker_module, "RETRY_INTERVAL", 0.01)
+    monkeypatch.setattr(ticker_module, "RETRY_INTERVAL", 0.01)
 
 
 @pytest.fixture

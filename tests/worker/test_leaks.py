@@ -168,4 +168,4 @@ def test_nothing_of_ended_jobs_is_kept(run):
     gate.set()
     house.wait_for(last)
     house.flush()
-    assert (worker._executions, worker._settling, worker._unsettled) == ({}, 0, [])
+    assert (worker._executions, worker._settling, list(worker._settler._kept)) == ({}, 0, [])

@@ -27,9 +27,10 @@ def locked(house):
 
 
 def wait_for_failed_settlements(house, number):
-    worker = house.worker
-    with worker._lock:
-        assert worker._lock.wait_for(lambda: len(worker._unsettled) >= number, PATIENCE)
+    """Return when the store has refused so many, and none of them is being tried again."""
+    while len(house.worker._settler._kept) < number:
+        # The writer answers in order.
+        house.writer.submit(Probe()).exception(PATIENCE)
 
 
 @pytest.mark.parametrize("outcome", ["result", "exception"])

@@ -1,4 +1,4 @@
-"""A thread that calls what has been put off, when its time has come."""
+"""Ticker: a thread that calls what has been put off, when its time has come. Retry: has a call made again."""
 
 import heapq
 import itertools
@@ -9,6 +9,12 @@ from collections.abc import Callable
 from functools import partial
 
 LOGGER = logging.getLogger(__name__)
+
+RETRY_INTERVAL = 0.5
+"""Seconds after which what the store could not take is tried again."""
+
+CallLater = Callable[[float, Callable[[], object]], object]
+"""Has a call made in so many seconds: `Ticker.call_later`, or what leads to it."""
 
 FEW = 100
 """Calls that are taken back may wait for their time in such numbers; more are cleared away."""
@@ -81,7 +87,8 @@ class Ticker:
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended, if it was started; for `timeout` seconds at most."""
-        if self._thread.is_alive():
+        # A call may close it, and so may a finalizer that happens to run in here.
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -109,3 +116,27 @@ class Ticker:
         call, entry.call = entry.call, None
         self._taken_back -= call is None
         return call
+
+
+class Retry:
+    """Makes a call again after RETRY_INTERVAL: one, however often it is asked for meanwhile.
+
+    It has no lock, for the sake of those who may wait for none: at worst two that ask at once
+    get two calls.
+    """
+
+    def __init__(self, call_later: CallLater, call: Callable[[], object]) -> None:
+        self._call_later = call_later
+        self._call = call
+        self._asked = False
+
+    def soon(self) -> None:
+        """Have the call made in a while; from any thread."""
+        if not self._asked:
+            self._asked = True
+            self._call_later(RETRY_INTERVAL, self._make)
+
+    def _make(self) -> None:
+        # First: who asks from now on may ask for what this call does not see any more.
+        self._asked = False
+        self._call()

@@ -1,0 +1,77 @@
+"""Promoter: has jobs that are due later made ready, by a wall clock that may be set at any time."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from app.core import Future
+from app.jobs.model import SECOND, Clock, Hold, Job
+from app.stores.base import Promote, Promoted
+from app.stores.ticker import CallLater, Retry
+from app.stores.writer import Writer
+
+CLOCK_CHECK = 1.0
+"""Seconds after which the wall clock is looked at again while jobs are due later: it may be set."""
+
+
+class Promoter:
+    """Makes due jobs ready.
+
+    call_later: of a ticker, on whose thread alone the clock is looked at and the state is
+    changed. So there is no lock, and whoever may wait for none can call this.
+    """
+
+    def __init__(self, writer: Writer, clock: Clock, call_later: CallLater) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._call_later = call_later
+        self._due: int | None = None
+        """When the next job is due, as far as that is known."""
+        self._looks = 0
+        """Chains of looks at the clock; the last one of them goes on."""
+        self._retry = Retry(call_later, self.promote)
+
+    def promote(self) -> None:
+        """Make ready what is due now, and wait for what is due next; from any thread."""
+        self._writer.submit(Promote()).add_done_callback(self._promoted)
+
+    def _promoted(self, future: Future[Promoted]) -> None:
+        if future.exception() is not None:
+            # Not by the wall clock, which may be set back.
+            self._retry.soon()
+        elif (next_due := future.result().next_due) is not None:
+            self.expect(next_due)
+
+    def changed(self, jobs: Sequence[Job]) -> None:
+        """Note what is due later of the jobs that a commit has changed. A listener of the writer's."""
+        due = min((job.run_at for job in jobs if job.hold & Hold.DUE_LATER), default=None)
+        if due is not None:
+            self.expect(due)
+
+    def expect(self, due: int) -> None:
+        """Make jobs ready at that time, unless it is later than what is expected; from any thread.
+
+        The job is in the store by now. So if what is expected is being forgotten at this moment,
+        the promotion that it is forgotten for comes after the job, and tells when it is due.
+        """
+        known = self._due
+        if known is None or due < known:
+            self._call_later(0, partial(self._expect, due))
+
+    # -- on the ticker's thread ----------------------------------------------
+
+    def _expect(self, due: int) -> None:
+        if self._due is None or due < self._due:
+            self._due = due
+            self._looks += 1
+            self._look(self._looks, due)
+
+    def _look(self, number: int, due: int) -> None:
+        if number != self._looks:
+            # Something is due earlier than this, or was; that has looks of its own.
+            return
+        seconds = (due - self._clock()) / SECOND
+        if seconds > 0:
+            self._call_later(min(seconds, CLOCK_CHECK), partial(self._look, number, due))
+        else:
+            self._due = None
+            self.promote()

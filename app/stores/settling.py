@@ -1,0 +1,80 @@
+"""Settler: sees to it that the store gets to know how jobs have ended."""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from app.core import Future
+from app.jobs.lifecycle import Failed, Released
+from app.jobs.model import Failure, Job
+from app.stores.base import Change, OperationFailedError, StoreUnavailableError
+from app.stores.ticker import CallLater, Retry
+from app.stores.writer import Writer
+
+LOGGER = logging.getLogger(__name__)
+
+
+class Settler:
+    """Hands settlements to the writer until each is stored or refused.
+
+    One that can never be stored is replaced by a plain one, a failure by `unstorable`.
+    settled: called with each change, replaced or not, and the exception that it was refused
+    with, or None, when nothing more will be tried; most often on the writer's thread.
+
+    It has no lock, so whoever may wait for none can call it.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        call_later: CallLater,
+        unstorable: Failure,
+        settled: Callable[[Change, BaseException | None], object],
+    ) -> None:
+        self._writer = writer
+        self._unstorable = unstorable
+        self._settled = settled
+        self._kept: deque[Change] = deque()
+        """What the store could not take. It exists nowhere else."""
+        self._retry = Retry(call_later, self._repeat)
+
+    def settle(self, change: Change) -> None:
+        """Hand in a settlement; from any thread."""
+        self._writer.submit(change).add_done_callback(partial(self._answered, change))
+
+    def close(self) -> None:
+        """Make the last attempt, after the ticker was closed.
+
+        If it fails, the next process finds the job running, and lost.
+        """
+        self._repeat()
+
+    def _answered(self, change: Change, future: Future[Job]) -> None:
+        exception = future.exception()
+        if exception is not None:
+            LOGGER.warning("the end of job %s is not stored: %s", change.id, exception)
+        if isinstance(exception, StoreUnavailableError):
+            # In this order: either the call that was asked for already finds it, or another is asked for.
+            self._kept.append(change)
+            self._retry.soon()
+        elif isinstance(exception, OperationFailedError) and not self._is_plain(change):
+            self.settle(self._plain(change))
+        else:
+            self._settled(change, exception)
+
+    def _repeat(self) -> None:
+        # Not until none is left: what fails at once is kept again.
+        for _ in range(len(self._kept)):
+            self.settle(self._kept.popleft())
+
+    def _plain(self, change: Change) -> Change:
+        """Return a settlement that any store takes."""
+        return Change(change.id, (Failed(change.events[-1].token, self._unstorable),))  # type: ignore[union-attr]
+
+    def _is_plain(self, change: Change) -> bool:
+        """Tell whether a settlement bears nothing that a store could refuse to keep."""
+        event = change.events[-1]
+        return isinstance(event, Released) or (
+            isinstance(event, Failed) and event.failure is self._unstorable
+        )
