@@ -306,7 +306,8 @@ def test_a_call_is_either_run_or_withdrawn(queue, executor, pool):
         assert wait(futures, SOON).not_done == set()
     withdrawn = [n for n, future in enumerate(futures) if future.cancelled()]
     assert sorted([*ran, *withdrawn]) == list(range(300))
-    assert len(cancelled) == len(withdrawn)
+    # A call that is about to begin may be stopped before it has, after `cancel()` was False.
+    assert set(cancelled) <= {futures[n] for n in withdrawn}
 
 
 class UnwillingQueue(MemoryQueue):
