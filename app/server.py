@@ -178,9 +178,9 @@ class _Server(uvicorn.Server):
             self._worker.hurry()
 
     async def _drain_and_exit(self) -> None:
-        await asyncio.to_thread(self._worker.drain, self._drain_seconds)
+        ended = await asyncio.to_thread(self._worker.drain, self._drain_seconds)
         self._service.release_waiters()
-        LOGGER.info("stopped: nothing runs any more")
+        LOGGER.info("stopped: %s", "nothing runs any more" if ended else "what still ran was put back")
         self.should_exit = True
 
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from multiprocessing.context import BaseContext
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 from weakref import finalize
 
@@ -32,8 +33,9 @@ class ProcessPoolExecutor(Executor, concurrent.futures.ProcessPoolExecutor):
     memory, so `if __name__ == "__main__":` belongs around the code of a script. A process
     that dies fails its own call with ProcessDied, and the next call gets a new one. What a
     call starts is in the process group of its process, and ends with that. All of them end
-    when this process does, even if it is killed. They ignore SIGINT. As with ThreadPoolExecutor,
-    it is derived from the standard library's only to be known as one.
+    when this process does, even if it is killed. They ignore SIGINT; a Ctrl-C within a `with`
+    block of the pool kills them at its end. As with ThreadPoolExecutor, it is derived from
+    the standard library's only to be known as one.
 
     max_workers: processes at most; None means one for each CPU.
     mp_context: there for code written for the standard library; its start method must be "spawn".
@@ -105,6 +107,14 @@ class ProcessPoolExecutor(Executor, concurrent.futures.ProcessPoolExecutor):
             self._keepers.cancel_pending()
         if wait:
             self._keepers.join()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Shut down and wait. After a Ctrl-C in the block the processes are killed: they have not seen it."""
+        if exc_type is KeyboardInterrupt:
+            self.kill_workers()
+        super().__exit__(exc_type, exc, traceback)
 
     def kill_workers(self) -> None:
         """Kill the processes, cancel what has not begun, and accept nothing more.

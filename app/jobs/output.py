@@ -368,4 +368,6 @@ def _log(line: Line) -> None:
     if logger.isEnabledFor(line.level):
         record = logger.makeRecord(line.logger, line.level, "", 0, line.text, (), None)
         record.created = line.at
+        # The formatter takes the milliseconds from here.
+        record.msecs = line.at % 1 * 1000
         logger.handle(record)

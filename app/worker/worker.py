@@ -227,8 +227,8 @@ class Worker(Claimer):
         with self._lock:
             self._claiming = False
 
-    def drain(self, seconds: float) -> None:
-        """Let what runs end within `seconds`, and put back the rest. Blocks."""
+    def drain(self, seconds: float) -> bool:
+        """Let what runs end within `seconds`, put back the rest, and return whether there was none."""
         self.stop_claiming()
         with self._lock:
             self._lock.wait_for(self._is_idle, seconds)
@@ -236,6 +236,7 @@ class Worker(Claimer):
         with self._lock:
             # Whoever still waits for one of these jobs shall read that it was put back.
             self._lock.wait_for(lambda: not self._settling, FLUSH_TIMEOUT)
+            return not self._abandoned
 
     def _is_idle(self) -> bool:
         return self._hurried or not (self._executions or self._settling)

@@ -4,9 +4,11 @@ import logging
 import os
 import select
 import signal
+import sys
 import threading
 from multiprocessing import Pipe
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -240,6 +242,21 @@ def test_kill_workers_ends_everything(fifo):
     pool.shutdown()
 
 
+def test_ctrl_c_in_the_block_of_a_pool_does_not_wait_for_calls_that_never_end(fifo):
+    told = fifo("told")
+    running = []
+
+    def script():
+        with ProcessPoolExecutor(1) as pool:
+            running.append(pool.submit(calls.hold_out, told))
+            Path(told).open().close()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        script()
+    assert exitcode_of(running[0]) == -signal.SIGKILL
+
+
 def test_terminate_workers_ends_by_sigterm_what_does_not_handle_it(fifo):
     told = fifo("told")
     with ProcessPoolExecutor(2) as pool:
@@ -251,6 +268,38 @@ def test_terminate_workers_ends_by_sigterm_what_does_not_handle_it(fifo):
         assert exitcode_of(running) == -signal.SIGTERM
         with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
             pool.submit(calls.nothing)
+
+
+def test_terminate_workers_passes_by_a_keeper_without_a_process():
+    with ProcessPoolExecutor(1) as pool:
+        assert pool.submit(lambda: 1).exception(SOON) is not None
+        pool.terminate_workers()
+
+
+def test_no_file_of_a_start_gets_the_number_of_a_standard_stream(monkeypatch):
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    monkeypatch.setattr(spawned, "_FIRST_FREE", free + 2)
+    with spawned._apart_from_standard_streams():
+        later = os.open(os.devnull, os.O_RDONLY)
+        os.close(later)
+    assert later >= free + 2
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "prepared"),
+    [
+        ("__main__", "x.py", [{"init_main_from_path": "x.py"}]),
+        ("__mp_main__", "x.py", []),
+        ("__main__", None, []),
+    ],
+)
+def test_a_process_runs_the_script_when_multiprocessing_has_not(monkeypatch, name, script, prepared):
+    done = []
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType(name))
+    monkeypatch.setattr(child.spawn, "prepare", done.append)
+    child._run_script(script)
+    assert done == prepared
 
 
 def test_no_call_begins_after_kill_workers():

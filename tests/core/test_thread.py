@@ -633,3 +633,19 @@ def test_ctrl_c_during_the_start_of_a_thread_costs_the_pool_no_thread(monkeypatc
             with pytest.raises(KeyboardInterrupt):
                 pool.submit(pow, 2, 2)
         assert pool.submit(pow, 2, 3).result(SOON) == 8
+
+
+def test_ctrl_c_right_after_the_start_of_a_thread_leaves_it_to_the_pool(monkeypatch):
+    start = threading.Thread.start
+
+    def interrupt(thread):
+        start(thread)
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pool.submit(pow, 2, 2)
+        assert pool.submit(pow, 2, 3).result(SOON) == 8
+        assert len(pool._crew._threads) == 1
