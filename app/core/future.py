@@ -383,28 +383,6 @@ def acquire_within(gate: threading.Lock, timeout: float | None) -> bool:
     return gate.acquire(timeout=min(max(timeout, 0), TIMEOUT_MAX))
 
 
-def outcome_of(future: FutureLike[T]) -> tuple[T | None, BaseException | None]:
-    """Return a done future's result and None, or None and its exception, cancellation as an error of ours.
-
-    Ours are asked for the exception without raising it: that would lengthen its traceback.
-    """
-    try:
-        if isinstance(future, Future):
-            failure = FutureCancelledError() if future.cancelled() else future.exception()
-            if failure is not None:
-                return None, failure
-        return future.result(), None
-    except FutureCancelledError as exc:
-        return None, exc
-    except concurrent.futures.CancelledError as exc:
-        return None, FutureCancelledError(*exc.args)
-    except BaseException as exc:  # noqa: BLE001  (the future's outcome, whatever it is)
-        return None, exc
-    finally:
-        # The exception's traceback holds this frame, and the future the exception.
-        del future
-
-
 def run_all(due: deque[Callable[[], object]]) -> None:
     """Call what is due and what becomes due meanwhile; an exception is raised when all were called."""
     failure = None

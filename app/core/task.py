@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 
 from app.core.errors import FutureCancelledError
 from app.core.executor import Executor, fail
-from app.core.future import Future, FutureLike, State, outcome_of, run_all
-from app.core.waiting import ask_to_stop, cancel_flat, gather, require_future, start
+from app.core.future import Future, FutureLike, State, run_all
+from app.core.waiting import ask_to_stop, cancel_flat, gather, outcome_of, require_future, start
 
 T = TypeVar("T")
 _PENDING, _RUNNING, _CANCELLED, _FINISHED = State

@@ -13,8 +13,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from app.core.errors import FutureTimeoutError
-from app.core.future import Future, FutureLike, State, acquire_within, new_lock, outcome_of, run_all
+from app.core.errors import FutureCancelledError, FutureTimeoutError
+from app.core.future import Future, FutureLike, State, acquire_within, new_lock, run_all
 
 T = TypeVar("T")
 F = TypeVar("F", bound=concurrent.futures.Future[Any])
@@ -264,6 +264,28 @@ class _Countdown:
             last = self._missing == 0
         if last:
             self._at_zero()
+
+
+def outcome_of(future: FutureLike[T]) -> tuple[T | None, BaseException | None]:
+    """Return a done future's result and None, or None and its exception, cancellation as an error of ours.
+
+    Ours are asked for the exception without raising it: that would lengthen its traceback.
+    """
+    try:
+        if isinstance(future, Future):
+            failure = FutureCancelledError() if future.cancelled() else future.exception()
+            if failure is not None:
+                return None, failure
+        return future.result(), None
+    except FutureCancelledError as exc:
+        return None, exc
+    except concurrent.futures.CancelledError as exc:
+        return None, FutureCancelledError(*exc.args)
+    except BaseException as exc:  # noqa: BLE001  (the future's outcome, whatever it is)
+        return None, exc
+    finally:
+        # The exception's traceback holds this frame, and the future the exception.
+        del future
 
 
 def require_future(value: Any) -> None:
