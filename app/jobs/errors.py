@@ -7,6 +7,9 @@
     ├── ResultError             what the function returned cannot be kept
     └── TransitionError         the lifecycle does not allow it
         ├── JobFinishedError    the job has finished, so it cannot be cancelled
+        ├── JobNotPendingError  the job has begun or ended, so it cannot be edited
+        ├── JobNotRetriableError  the job has neither failed nor been cancelled, so it gets no new run
+        ├── JobNotDoneError     the job is not done, so it cannot be erased
         └── StaleTokenError     somebody else holds the job by now, or nobody
 
 Only a TaskDefinitionError is an operator's to fix; the others are a caller's.
@@ -66,6 +69,18 @@ class TransitionError(JobError):
 
 class JobFinishedError(TransitionError):
     """The job has finished, so its outcome stands."""
+
+
+class JobNotPendingError(TransitionError):
+    """The job has begun, or has ended: what would be changed has had its effect."""
+
+
+class JobNotRetriableError(TransitionError):
+    """Only a job that has failed or was cancelled gets a new run."""
+
+
+class JobNotDoneError(TransitionError):
+    """The job still waits or runs, and is needed."""
 
 
 class StaleTokenError(TransitionError):

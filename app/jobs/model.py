@@ -62,6 +62,12 @@ class Hold(IntFlag):
     DUE_LATER = 1
     UNKNOWN_TASK = 2
     UNREADABLE = 4  # what is stored of it is damaged; tried again at the next start
+    PAUSED = 8  # its queue is
+    LIMITED = 16  # as many of its kind are running, or about to, as may
+
+
+GATES = Hold.PAUSED | Hold.LIMITED
+"""The store's own: set and cleared without an event and without a new version, when nothing else holds a job."""
 
 
 class Failure(NamedTuple):
@@ -70,6 +76,39 @@ class Failure(NamedTuple):
     type: str
     message: str
     traceback: str
+
+
+class Attempt(NamedTuple):
+    """One execution of the function that is over, and was not the last. exception: None if it was stopped."""
+
+    run: int
+    number: int
+    worker: str | None
+    started_at: int | None
+    finished_at: int | None
+    exception: Failure | None
+
+
+class Backoff(NamedTuple):
+    """How long a job waits after a failed attempt; see `app.jobs.retry`. Seconds, but for the factor."""
+
+    first: float = 1.0
+    factor: float = 2.0
+    longest: float = 300.0
+    jitter: bool = True
+
+
+class Line(NamedTuple):
+    """Something that the function printed or logged.
+
+    logger: its name, or empty for what was printed. level: as in `logging`; INFO for stdout,
+    WARNING for stderr. at: seconds since the epoch.
+    """
+
+    logger: str
+    level: int
+    at: float
+    text: str
 
 
 class Progress(NamedTuple):
@@ -102,6 +141,7 @@ class Job(NamedTuple):
     created_at: int
     run_at: int
     arguments: str = '{"args":[],"kwargs":{}}'
+    shown: str | None = None  # the arguments as others than the function may see them; None: as they are
     queue: str = "default"
     priority: int = 0
     tags: Mapping[str, str] = {}  # never changed in place
@@ -113,6 +153,8 @@ class Job(NamedTuple):
     attempt: int = 0
     max_attempts: int = 1
     losses: int = 0
+    backoff: Backoff = Backoff()
+    limit_key: str | None = None  # whom its task's limit counts it with; None: it has no limit
     timeout: float | None = None
     started_at: int | None = None
     finished_at: int | None = None
@@ -127,6 +169,8 @@ class Job(NamedTuple):
     root: str | None = None
     step: int | None = None
     traceparent: str | None = None
+    attempts: tuple[Attempt, ...] = ()  # those before the one that runs, or was the last
+    logged: int = 0  # characters that are stored of what it printed and logged
     version: int = 1
 
     @property

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TextIO
+from typing import Any, Self, TextIO
 
-from app.jobs.model import Progress
+from app.jobs.model import Line, Progress
 from app.jobs.outcome import storable
 
 INTERVAL = 0.1
@@ -37,19 +37,6 @@ LIMIT = 1024 * 1024
 
 LINE_COST = 32
 """Characters that a line counts for beside its own: empty ones are work too."""
-
-
-class Line(NamedTuple):
-    """Something printed or logged.
-
-    logger: its name, or empty for what was printed. level: as in `logging`; INFO for stdout,
-    WARNING for stderr. at: seconds since the epoch.
-    """
-
-    logger: str
-    level: int
-    at: float
-    text: str
 
 
 Send = Callable[[Progress | None, Sequence[Line]], None]

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from app.core import Future, FutureCancelledError, FutureTimeoutError, child
 from app.core.forking import part_children
 from app.jobs.context import SCOPE, Context, run_inline
-from app.jobs.model import Failure, Progress
+from app.jobs.model import Failure, Line, Progress
 from app.jobs.outcome import failure_of, result_to_json
-from app.jobs.output import Line, Output
+from app.jobs.output import Output
 from app.jobs.registry import find_declared
 
 LOGGER = logging.getLogger(__name__)

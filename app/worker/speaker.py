@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from app.core import Future, ThreadPoolExecutor, wait
-from app.jobs.output import Line, repeat
+from app.jobs.model import Line
+from app.jobs.output import repeat
 
 PATIENCE = 1.0
 """Seconds that a part of what jobs say may take to be printed."""

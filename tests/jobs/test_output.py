@@ -11,7 +11,7 @@ import pytest
 
 from app.jobs import output
 from app.jobs.model import Progress
-from app.jobs.output import LIMIT, LINE_COST, LINE_LIMIT, PART, PART_LINES, Line, Output, repeat
+from app.jobs.output import LIMIT, LINE_COST, LINE_LIMIT, PART, PART_LINES, Output, repeat
 
 PATIENCE = 30
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from app.core import ThreadPoolExecutor
-from app.jobs.output import Line
+from app.jobs.model import Line
 from app.worker import speaker as speaker_module
 from app.worker.speaker import Speaker
 from tests.worker.house import PATIENCE
