@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from app.jobs.lifecycle import Succeeded
 from app.jobs.model import SECOND, Hold, Job, Slot, new_id, wall_clock
-from app.stores.base import Caps, Change, Claim, Insert, Pause, Recover
+from app.stores.base import Caps, Change, Claim, Insert, Operation, Pause, Recover
 from app.stores.sqlite import SqliteStore
 from benchmarks.core import spread, table
 
@@ -122,7 +122,7 @@ def claims(store: SqliteStore, count: int) -> float:
     """Return the microseconds of CPU that storing, claiming and settling a job takes."""
     begun = thread_time()
     for _ in range(count):
-        operations = [Insert([job("probe", priority=5)]), Claim("worker", FREE)]
+        operations: list[Operation] = [Insert([job("probe", priority=5)]), Claim("worker", FREE)]
         outcomes: Any = store.apply(operations, wall_clock()).outcomes
         ((claimed,),) = outcomes[1:]
         assert claimed.task == "probe", claimed
