@@ -198,6 +198,12 @@ class Gating(Database):
         one(store, Recover(KNOWN))
         assert len(claim(store, 9)) == 3
 
+    def test_a_limit_of_each_key_that_becomes_one_of_all_holds_nothing_else_back(self, store):
+        limit(store, each=1)
+        insert(store, *[of_key("a") for _ in range(3)])
+        limit(store, all=2)
+        assert len(claim(store, 9)) == 2
+
     def test_a_limit_that_is_new_holds_for_what_waits(self, store):
         insert(store, *[new_job() for _ in range(3)])
         limit(store, each=1)
