@@ -16,6 +16,7 @@ from app.core.errors import text_of
 from app.jobs.arguments import Signature
 from app.jobs.errors import NAME_SHOWN, TaskDefinitionError, UnknownTaskError
 from app.jobs.model import Slot
+from app.jobs.retry import ONCE, Retry
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,6 +56,14 @@ class TaskDefinition:
     """Seconds that it may run; None means no limit."""
     found_in: str = ""
     """The module in which `load` has found it; empty if it was not found by that."""
+    retry: Retry = ONCE
+    """When a job that has failed runs again."""
+    max_running: int | None = None
+    """How many of its jobs may run at a time, for each limit key if it has one; None means no limit."""
+    max_running_total: int | None = None
+    """How many may run at a time in all, whatever their keys; None means no limit."""
+    limit_key: str | None = None
+    """The template of the limit key; None means that all jobs count together."""
 
     @property
     def home(self) -> str:
