@@ -33,6 +33,19 @@ def wait_for_failed_settlements(house, number):
         house.writer.submit(Probe()).exception(PATIENCE)
 
 
+def wait_for_failed_reports(house, job):
+    """Have what the job has said reported, as the ticker does, and return when the store has refused that."""
+    said = house.worker._executions[job.id].said
+    while True:
+        if events := said.take():
+            report = house.writer.submit(Change(job.id, events))
+            report.add_done_callback(said.stored)
+            assert isinstance(report.exception(PATIENCE), StoreUnavailableError)
+            house.writer.submit(Probe()).exception(PATIENCE)
+            return
+        house.writer.submit(Probe()).exception(PATIENCE)
+
+
 @pytest.mark.parametrize("outcome", ["result", "exception"])
 def test_a_settlement_is_tried_again_until_the_store_takes_it(run, outcome):
     gate = threading.Event()
