@@ -40,6 +40,11 @@ def retrying(fn, **policy):
     return replace(_definition_of(fn), retry=Retry(**policy))
 
 
+def limited(fn, **limits):
+    """Return the definition of a task of which so many may run."""
+    return replace(_definition_of(fn), **limits)
+
+
 def registry_of(*functions):
     return Registry(map(_definition_of, functions))
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from app import checkpoint, context, progress, submit, task
 from app.core import FutureTimeoutError
+from app.jobs import registry
 from app.jobs.registry import load
+from app.jobs.retry import Retry
 
 in_process = partial(task, executor="process")
 
@@ -45,6 +47,40 @@ def raises(message: str) -> None:
 @in_process()
 def dies(number: int) -> None:
     os.kill(os.getpid(), number)
+
+
+def raises_one(name: str) -> None:
+    raise {"lookup": LookupError, "value": ValueError}[name]
+
+
+policy = {"executor": "process", "retry": Retry(on=(LookupError,))}
+registry._register(raises_one, name=None, queue="default", priority=0, **policy)
+
+
+@in_process()
+def dies_at_first() -> str:
+    if context().attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+@in_process()
+def hangs_at_first(begun: str) -> str:
+    if context().attempt == 1:
+        meet(begun).close()
+        while True:
+            signal.pause()
+    return "in time"
+
+
+@in_process()
+def looks_at_first(begun: str) -> str:
+    if context().attempt == 1:
+        meet(begun).close()
+        while True:
+            checkpoint()
+            threading.Event().wait(0.001)
+    return "in time"
 
 
 @in_process()
