@@ -14,6 +14,7 @@ from app.jobs.context import SCOPE, Context
 from app.jobs.lifecycle import Died, Event, Failed, Succeeded
 from app.jobs.model import Failure, Job, Progress
 from app.jobs.outcome import failure_of, result_to_json
+from app.jobs.output import dropped_line
 from app.jobs.process import Raised, Report, Returned
 from app.jobs.registry import TaskDefinition
 from app.jobs.retry import Verdict, verdict_on, wait_before
@@ -128,6 +129,8 @@ class Execution:
         with self._lock:
             process = self._process
         ending = process.ending() if process is not None else None
+        if self.said.dropped:
+            self._owner.pools.speaker.say([dropped_line(self.said.dropped)], self.job.id)
         match ending:
             case Returned(result):
                 self._end(Succeeded(self.token, result))

@@ -105,6 +105,11 @@ def tells(begun: str) -> dict:
 
 
 @in_process()
+def floods(lines: int) -> None:
+    print("\n" * lines, end="")
+
+
+@in_process()
 def gives_in(begun: str) -> None:
     meet(begun)
     while True:
