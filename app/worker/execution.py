@@ -24,7 +24,7 @@ from app.worker.pools import Pools
 from app.worker.processes import JobProcess
 from app.worker.record import Record
 from app.worker.runs import Terms, begin
-from app.worker.said import Said
+from app.worker.said import Messenger, Said
 
 LOGGER = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ REQUESTS = (FutureCancelledError, FutureTimeoutError)
 """What code that was asked to stop raises if it does as it was asked."""
 
 
-class Owner(Protocol):
+class Owner(Messenger, Protocol):
     """The worker, as an execution sees it."""
 
     @property
@@ -51,9 +51,6 @@ class Owner(Protocol):
 
     def ended(self, execution: "Execution", event: Event) -> None:
         """Settle the job: all of its code has ended, by this event."""
-
-    def has_news(self, said: Said, /) -> None:
-        """Have stored before long what an execution has said."""
 
 
 class Execution:
@@ -87,7 +84,7 @@ class Execution:
         self._process: JobProcess | None = None
         self._ending: Event | None = None
         self._gave_in = False
-        self.said = self.listener = Said(job, owner.has_news)
+        self.said = self.listener = Said(job, owner)
 
     # -- running -------------------------------------------------------------
 

@@ -3,26 +3,40 @@
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Protocol
 
 from app.core import Future
 from app.jobs.lifecycle import Logged, Progressed
 from app.jobs.model import Job, Line, Progress
 from app.jobs.output import LIMIT, dropped_line, line_of
 from app.jobs.process import Report
-from app.jobs.streams import last_state, whole_lines
+from app.jobs.streams import LINE_LIMIT, last_state, whole_lines
 from app.stores.base import StoreUnavailableError
+
+PART = 1000
+"""Lines that are stored at a time at most: other jobs' changes shall come in between."""
 
 Rest = tuple[Progressed | Logged, ...]
 Settle = Callable[[Rest], object]
 """Takes what is left to be stored, as events that come before the one that ends the attempt."""
 
 
-class Said:
-    """Gathers it; the worker takes it from here a few times a second, and the rest with the end.
+class Messenger(Protocol):
+    """The worker, as this sees it."""
 
-    news: called with this when there is something to be taken. There may be a great many lines of
-    which the limit lets few pass: those beyond it are only counted.
+    def has_news(self, said: "Said", /) -> None:
+        """Have it reported before long. Takes no lock that a finalizer might have to wait for."""
+
+    def report(self, said: "Said", /) -> None:
+        """Have stored what can be taken from it, and `stored` called."""
+
+
+class Said:
+    """Gathers it; the messenger takes it from here a few times a second, and the rest with the end.
+
+    There may be a great many lines of which the limit lets few pass: those beyond it are
+    only counted.
 
     The code's side has no lock: a finalizer may print wherever the garbage collector comes
     in, and may wait for a thread that prints too. So it does nothing but what is atomic.
@@ -30,10 +44,10 @@ class Said:
     many characters the lines take exactly, is left to whoever collects them.
     """
 
-    def __init__(self, job: Job, news: Callable[["Said"], object]) -> None:
+    def __init__(self, job: Job, messenger: Messenger) -> None:
         self.job_id = job.id
         self._token = job.token or 0
-        self._news = news
+        self._messenger = messenger
         self._awake = False
         """Whether the news was told, and nothing was taken since."""
         self._over = False
@@ -74,7 +88,12 @@ class Said:
         if self._over:
             return
         key = (threading.get_ident(), level)
-        lines, rest = whole_lines(self._begun.pop(key, ""), text)
+        begun = self._begun.pop(key, "")
+        if "\n" not in text and len(begun) + len(text) <= LINE_LIMIT:
+            # Most often: `print` writes each of its arguments apart.
+            self._begun[key] = begun + text
+            return
+        lines, rest = whole_lines(begun, text)
         if rest:
             self._begun[key] = rest
         for line in lines:
@@ -106,7 +125,7 @@ class Said:
     def _wake(self) -> None:
         if not self._awake:
             self._awake = True
-            self._news(self)
+            self._messenger.has_news(self)
 
     # -- the worker's side ---------------------------------------------------
 
@@ -118,41 +137,52 @@ class Said:
         # First: what is said from now on may not be seen any more.
         self._awake = False
         with self._lock:
-            if self._flying or self._over:
+            if self._flying or (self._over and not self._settles):
                 return ()
-            rest = self._events()
+            rest = self._events(PART)
             # One for the progress: there may be no lines.
-            self._flying = len(self._unstored) + 1 if rest else 0
+            self._flying = min(PART, len(self._unstored)) + 1 if rest else 0
             return rest
 
     def stored(self, future: Future[Job]) -> None:
         """Take note that what was taken is stored, or could not be."""
+        exception = future.exception()
         with self._lock:
-            if isinstance(future.exception(), StoreUnavailableError):
+            if isinstance(exception, StoreUnavailableError):
                 self._fresh = self._progress is not None
             else:
                 del self._unstored[: self._flying - 1]
             self._flying = 0
-            settles, self._settles = self._settles, []
             more = bool(self._unstored or self._lines or self._fresh)
-        self._settle(settles)
-        if more and not settles:
+        if self._over:
+            self._go_on(in_parts=exception is None)
+        elif more:
             self._wake()
 
     def close(self, settle: Settle) -> None:
-        """Have `settle` called with the rest, as soon as nothing is being stored; take in nothing more.
+        """Have `settle` called with the rest, once nothing is being stored; take in nothing more.
 
         That may be at once, or on the writer's thread. Who comes second gets nothing.
         """
         with self._lock:
             self._finish()
-            if self._flying:
-                # It may not come to be stored. Until that is known it cannot be said what is left.
-                self._settles.append(settle)
-                return
-        self._settle([settle])
+            self._settles.append(settle)
+        self._go_on(in_parts=True)
 
-    def _settle(self, settles: Sequence[Settle]) -> None:
+    def _go_on(self, *, in_parts: bool) -> None:
+        """Settle, unless something is being stored: it may fail, so it is not known yet what is left.
+
+        in_parts: first have stored what is more than a part.
+        """
+        with self._lock:
+            if self._flying:
+                return
+            much = in_parts and len(self._unstored) > PART
+            settles: list[Settle] = []
+            if not much:
+                settles, self._settles = self._settles, []
+        if much:
+            self._messenger.report(self)
         for settle in settles:
             with self._lock:
                 rest = self._events()
@@ -172,13 +202,14 @@ class Said:
         if missing and (self._full or self.dropped):
             self._unstored.append(dropped_line(missing))
 
-    def _events(self) -> Rest:
-        """Return what is not stored. The lock is held."""
+    def _events(self, part: int | None = None) -> Rest:
+        """Return what is not stored, that many lines of it at most. The lock is held."""
         self._collect()
         # In this order: it may be replaced meanwhile.
         fresh, self._fresh = self._fresh, False
         progress = (Progressed(self._token, self._progress),) if fresh and self._progress else ()
-        return (*progress, Logged(self._token, tuple(self._unstored))) if self._unstored else progress
+        lines = tuple(self._unstored[:part])
+        return (*progress, Logged(self._token, lines)) if lines else progress
 
     def _collect(self) -> None:
         """Keep the lines that there is room for. The lock is held.

@@ -64,11 +64,12 @@ class Router(StandIn):
         self.real.flush()
 
     def _tell(self, text: str) -> None:
-        # Anything: the text may be of a class of the user's own.
-        with suppress(Exception):
+        try:
             listener = _listener()
             if listener is not None:
                 listener.write(self._level, text)
+        except Exception:  # noqa: BLE001, S110  (anything: the text may be of a class of the user's own)
+            pass
 
 
 class _Handler(logging.Handler):

@@ -75,6 +75,8 @@ class Worker(Claimer):
         self._listening = False
         self._settling = 0
         """Settlements that are not stored yet; those that the settler keeps among them."""
+        self._closing = 0
+        """Those of them that have to wait until something else is stored."""
         self._hurried = False
         self._abandoned = False
         self._ticker = Ticker("errand-ticker")
@@ -192,6 +194,7 @@ class Worker(Claimer):
                 return
             # In the same step: a drain must not take the worker for idle in between.
             self._settling += 1
+            self._closing += 1
         execution.said.close(partial(self._settle_after, job.id, event))
         if counts:
             # Last: no handler of the log's can keep the job from being settled.
@@ -200,6 +203,9 @@ class Worker(Claimer):
     def _settle_after(self, job_id: str, event: Event, rest: Rest) -> None:
         """Settle a job by this event, and store before it what was said and is not stored."""
         self._settler.settle(Change(job_id, (*rest, event)))
+        with self._lock:
+            self._closing -= 1
+            self._lock.notify_all()
 
     def _settle(self, change: Change) -> None:
         with self._lock:
@@ -231,9 +237,12 @@ class Worker(Claimer):
         # First: who comes from now on may come too late for this time.
         self._reporting = False
         for _ in range(len(self._news)):
-            said = self._news.popleft()
-            if events := said.take():
-                self._writer.submit(Change(said.job_id, events)).add_done_callback(said.stored)
+            self.report(self._news.popleft())
+
+    def report(self, said: Said, /) -> None:
+        """Have stored what can be taken from it now."""
+        if events := said.take():
+            self._writer.submit(Change(said.job_id, events)).add_done_callback(said.stored)
 
     def _claim_again(self) -> None:
         if not self._answered:
@@ -272,6 +281,7 @@ class Worker(Claimer):
             left, self._executions = list(self._executions.values()), {}
             # In the same step: a drain must not take the worker for idle in between.
             self._settling += len(left)
+            self._closing += len(left)
             self._abandoned = self._abandoned or bool(left)
             self._lock.notify_all()
         for execution in left:
@@ -289,6 +299,9 @@ class Worker(Claimer):
         self._flush()
         # Before the pools are closed: code that is stopped by that has not failed.
         self._put_back()
+        with self._lock:
+            # The writer may be closed next, and would refuse what is handed in later.
+            self._lock.wait_for(lambda: not self._closing, FLUSH_TIMEOUT)
         self._ticker.close()
         self._settler.close()
         if self._listening:

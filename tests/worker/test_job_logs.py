@@ -463,7 +463,7 @@ def test_text_and_arguments_that_raise_harm_neither_the_job_nor_its_log(run, mon
     assert (job.result, house.texts(job)[-1]) == ('"result"', "after")
 
 
-def test_an_argument_that_waits_for_somebody_who_logs_waits_in_vain_for_nothing(run):
+def test_an_argument_that_waits_for_somebody_who_logs_is_not_held_up(run):
     with ThreadPoolExecutor(1) as others:
 
         class Argument:

@@ -13,20 +13,30 @@ from app.jobs.output import LIMIT
 from app.jobs.process import Report
 from app.jobs.streams import LINE_LIMIT
 from app.stores.base import OperationFailedError, StoreUnavailableError
-from app.worker.said import Said
+from app.worker.said import PART, Said
 from tests.worker.house import PATIENCE
 
 TOKEN = 7
 
 
 class Ears:
-    """Hears that there is news."""
+    """Hears that there is news, and answers reports as it is told."""
 
     def __init__(self):
         self.heard = []
+        self.reports = []
+        self.refusal = None
 
-    def __call__(self, said):
+    @property
+    def reported(self):
+        return [text for report in self.reports for text in report]
+
+    def has_news(self, said):
         self.heard.append(said)
+
+    def report(self, said):
+        self.reports.append(texts(said.take()))
+        said.stored(answer(self.refusal))
 
 
 def said_of(ears, logged=0):
@@ -163,6 +173,21 @@ def test_the_end_waits_until_it_is_known_what_is_stored(said, lost):
     assert rests == [("first", ["one", "two"] if lost else ["two"]), ("second", [])]
 
 
+@pytest.mark.parametrize("refusal", [None, StoreUnavailableError(), StaleTokenError()])
+def test_a_great_many_lines_are_stored_in_parts_before_the_end(said, ears, refusal):
+    ears.refusal = refusal
+    lines = [str(n) for n in range(2 * PART + 1)]
+    for line in lines:
+        said.say("", logging.INFO, line)
+    rest = texts(rest_of(said))
+    if refusal is None:
+        assert (ears.reports, rest) == ([lines[:PART], lines[PART : 2 * PART]], lines[2 * PART :])
+    else:
+        # Not one part after the other, each of which would fail.
+        assert ears.reports == [lines[:PART]]
+        assert rest == (lines if isinstance(refusal, StoreUnavailableError) else lines[PART:])
+
+
 # -- the limit ---------------------------------------------------------------
 
 
@@ -172,16 +197,16 @@ def test_what_is_beyond_the_limit_is_counted_and_told_at_the_end(said):
     for _ in range(fit + 5):
         said.say("", logging.INFO, long)
     said.say("", logging.INFO, "short, and dropped all the same")
-    lines = texts(said.take())
-    assert lines == [long] * fit
+    assert texts(said.take()) == [long] * fit
     said.stored(answer())
     assert texts(rest_of(said)) == ["... 6 more lines were dropped"]
 
 
-def test_empty_lines_take_room_too_and_few_are_held(said):
+def test_empty_lines_take_room_too_and_few_are_held(said, ears):
     said.write(logging.INFO, "\n" * LIMIT)
     assert len(said._lines) <= LIMIT // LINE_COST + 1
-    *kept, last = texts(rest_of(said))
+    *rest, last = texts(rest_of(said))
+    kept = [*ears.reported, *rest]
     assert set(kept) == {""}
     assert last == f"... {LIMIT - len(kept)} more lines were dropped"
 
@@ -248,12 +273,12 @@ def test_however_many_speak_at_once_every_line_is_stored_or_counted(said, ears):
     going.set()
     collector.join()
     *rest, last = texts(rest_of(said))
-    kept += rest
+    kept += [*ears.reported, *rest]
     assert len(kept) == LIMIT // (1 + LINE_COST)
     assert last == f"... {total - len(kept)} more lines were dropped"
 
 
-def test_a_finalizer_that_waits_for_another_thread_that_prints_waits_in_vain_for_nothing(said, monkeypatch):
+def test_a_finalizer_that_waits_for_another_thread_that_prints_is_not_held_up(said, ears):
     """Wherever it comes in. The news is told while it is taken in, so it stands for all the places."""
     others = []
 
@@ -263,7 +288,7 @@ def test_a_finalizer_that_waits_for_another_thread_that_prints_waits_in_vain_for
         other.join(PATIENCE)
         others.append(other.is_alive())
 
-    said._news = print_elsewhere
+    ears.has_news = print_elsewhere
     with said._lock:
         said.write(logging.INFO, "here\n")
     assert others == [False]
