@@ -12,7 +12,6 @@ from typing import Any
 
 from app import checkpoint, context, progress, submit, task
 from app.core import FutureTimeoutError
-from app.jobs import registry
 from app.jobs.registry import load
 from app.jobs.retry import Retry
 
@@ -49,12 +48,9 @@ def dies(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+@in_process(retry=Retry(on=(LookupError,)))
 def raises_one(name: str) -> None:
     raise {"lookup": LookupError, "value": ValueError}[name]
-
-
-policy = {"executor": "process", "retry": Retry(on=(LookupError,))}
-registry._register(raises_one, name=None, queue="default", priority=0, **policy)
 
 
 @in_process()
