@@ -133,10 +133,11 @@ def _log_aside() -> None:
 
 def _formatter() -> logging.Formatter:
     """Return what makes a line of a record, with the id of the job whose code made it."""
+    from app.jobs.output import JOB  # noqa: PLC0415  (see _parser)
 
     class Formatter(logging.Formatter):
         def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
-            job_id = getattr(record, "errand_job", "")
+            job_id = getattr(record, JOB, "")
             record.origin = f"{record.name} [{job_id}]" if job_id else record.name
             return super().formatMessage(record)
 

@@ -26,7 +26,7 @@ class Messenger(Protocol):
     """The worker, as this sees it."""
 
     def has_news(self, said: "Said", /) -> None:
-        """Have it reported before long. Takes no lock that a finalizer might have to wait for."""
+        """Have it reported before long. It may be a finalizer that asks: no lock is held for long here."""
 
     def report(self, said: "Said", /) -> None:
         """Have stored what can be taken from it, and `stored` called."""

@@ -224,3 +224,21 @@ def test_an_outcome_that_no_store_can_keep_fails_the_job_instead_of_being_tried_
     assert job.exception.message == "the store cannot keep what the job has returned, raised or reported"
     house.flush()
     assert house.worker._settling == 0
+
+
+def test_a_job_is_put_back_though_no_store_can_keep_what_it_has_said(run):
+    gate = threading.Event()
+
+    def plain():
+        SCOPE.get().progress(Progress(object()))
+        gate.wait(PATIENCE)
+
+    house = run(plain)
+    job = house.wait_for_state(house.submit(plain), State.RUNNING)
+    while house.worker._executions[job.id].said._progress is None:
+        house.flush()
+    house.worker.drain(0)
+    stored = house.read(job)
+    assert (stored.state, stored.attempt, house.worker._settling) == (State.PENDING, 0, 0)
+    gate.set()
+    assert house.close() is False
