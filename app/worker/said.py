@@ -193,9 +193,10 @@ class Said:
         """Take the last lines, and say how many are missing. The lock is held."""
         if self._over:
             return
-        for (thread, level), text in list(self._begun.items()):
-            del self._begun[thread, level]
-            self.say("", level, last_state(text))
+        for thread, level in list(self._begun):
+            # Its thread may just have taken it.
+            if begun := self._begun.pop((thread, level), ""):
+                self.say("", level, last_state(begun))
         self._over = True
         self._collect()
         missing = next(self._count) - self._kept + self.dropped

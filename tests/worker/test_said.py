@@ -150,6 +150,7 @@ def test_the_rest_comes_with_the_end_and_after_that_nothing(said, ears):
     said.progress(Progress(1))
     said.write(logging.INFO, "one\nnot ended")
     said.write(logging.WARNING, "10 %\r20 %\r")
+    said.write(logging.ERROR, "")
     rest = rest_of(said)
     assert (progress_in(rest), texts(rest)) == ([1], ["one", "not ended", "20 %"])
     heard = len(ears.heard)
