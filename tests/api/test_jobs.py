@@ -6,7 +6,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.api.documents import job_document, listed_job
-from app.api.schemas import CURSOR, JobDocument, ListedJob
+from app.api.incoming import CURSOR
+from app.api.schemas import JobDocument, ListedJob
 from app.jobs.lifecycle import Claimed, Progressed, Released, Succeeded
 from app.jobs.model import Job, Progress, Slot
 
