@@ -120,10 +120,10 @@ DELAY_AND_RUN_AT: dict[str, Any] = {
 }
 
 
-class RetryBody(BaseModel):
+class RetryOptions(BaseModel):
     """How often and when a job is run again that has failed. What is left out is the task's own."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, title="Retry")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     max_attempts: int = Field(1, ge=1, le=MAX_ATTEMPTS, description="Attempts in all, the first included.")
     backoff: Seconds = Field(1.0, description="Seconds before the second attempt.")
@@ -191,7 +191,7 @@ class SubmissionBody(BaseModel):
         allow_inf_nan=False,
         description="Seconds within which it has to start, or it is cancelled with the reason `expired`.",
     )
-    retry: RetryBody | None = Field(
+    retry: RetryOptions | None = Field(
         None,
         description="How often and when it is run again when it has failed; without it, or with null, as "
         "its task has it.",

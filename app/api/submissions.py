@@ -103,9 +103,8 @@ def _parse_batch(raw: bytes, key: str | None) -> _Parsed:
 def _of_item(fault: Fault) -> Fault:
     """Have the place of a fault begin with the item's index, as everywhere in a batch."""
     loc = fault["loc"]
-    return Fault(
-        loc=loc[1:] if loc[0] == "jobs" and len(loc) > 1 else loc, msg=fault["msg"], type=fault["type"]
-    )
+    within = loc[1:] if loc[:1] == ["jobs"] else []
+    return Fault(loc=within or loc, msg=fault["msg"], type=fault["type"])
 
 
 def _submissions(items: Sequence[object]) -> Iterator[Submission | InvalidSubmissionError]:

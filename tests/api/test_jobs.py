@@ -2,14 +2,16 @@
 
 import re
 
+import httpx
 import pytest
 from pydantic import TypeAdapter
 
 from app.api.documents import job_document, listed_job
 from app.api.incoming import CURSOR
 from app.api.schemas import JobDocument, ListedJob
-from app.jobs.lifecycle import Claimed, Progressed, Released, Succeeded
-from app.jobs.model import Job, Progress, Slot
+from app.jobs.lifecycle import Claimed, Failed, Progressed, Released, Succeeded
+from app.jobs.model import Failure, Job, Progress, Slot
+from app.stores.base import Sweep
 
 NO_ID = "0198c0de-0000-7000-8000-000000000000"
 
@@ -104,6 +106,30 @@ def test_a_failed_job_shows_its_exception_in_the_attempt_too(api):
     assert job["attempts"][0]["finished_at"] == job["finished_at"]
 
 
+def test_all_attempts_are_shown_those_before_first(api):
+    submitted = api.submit(retry={"max_attempts": 2})
+    for _ in range(2):
+        [claimed] = api.claim()
+        api.apply(claimed.id, Failed(claimed.token, Failure("ValueError", "too bad", "..."), 0))
+    api.client.post(f"/jobs/{submitted['id']}/retry")
+    waiting = api.client.get(f"/jobs/{submitted['id']}").json()
+    assert [(a["run"], a["number"], a["exception"]["type"]) for a in waiting["attempts"]] == [
+        (1, 1, "ValueError"),
+        (1, 2, "ValueError"),
+    ]
+    assert (waiting["run"], waiting["attempt"], waiting["exception"]) == (2, 0, None)
+    api.claim()
+    running = api.client.get(f"/jobs/{submitted['id']}").json()
+    assert running["attempts"][:2] == waiting["attempts"]
+    assert (running["attempts"][2]["run"], running["attempts"][2]["number"]) == (2, 1)
+    assert running["attempts"][2]["finished_at"] is None
+
+
+def test_a_job_cancelled_before_it_began_shows_no_attempt(api):
+    job = api.submit()
+    assert api.client.delete(f"/jobs/{job['id']}").json()["attempts"] == []
+
+
 def test_a_job_that_was_put_back_shows_no_attempt(api):
     job = api.submit()
     [claimed] = api.claim()
@@ -180,7 +206,7 @@ def test_every_change_makes_a_new_tag(api):
 def test_the_result_of_a_job_that_is_not_done_is_a_202_with_the_job(api):
     job = api.submit()
     answer = api.client.get(f"/jobs/{job['id']}/result")
-    assert (answer.status_code, answer.json()) == (202, job)
+    assert (answer.status_code, answer.json(), answer.headers["etag"]) == (202, job, '"1"')
     assert int(answer.headers["retry-after"]) > 0
 
 
@@ -200,6 +226,14 @@ def test_the_result_of_a_cancelled_job_is_a_409(api):
     job = api.submit()
     api.client.delete(f"/jobs/{job['id']}")
     assert problem(api.client.get(f"/jobs/{job['id']}/result")) == (409, "job-cancelled")
+
+
+def test_the_result_that_was_dropped_is_a_410(api):
+    job = api.submit()
+    api.finish(job["id"])
+    api.writer.submit(Sweep(0, 1 << 60)).result(10)
+    assert api.client.get(f"/jobs/{job['id']}").json()["result"] is None
+    assert problem(api.client.get(f"/jobs/{job['id']}/result")) == (410, "result-gone")
 
 
 # Cancelling
@@ -244,9 +278,10 @@ def test_deleting_an_unknown_job_is_a_404(api):
     assert problem(api.client.delete("/jobs/1")) == (404, "job-not-found")
 
 
-def test_a_parameter_that_delete_does_not_know_keeps_it_from_cancelling(api):
+@pytest.mark.parametrize("query", ["purge=yes", "purge=1", "purge=", "purge=true&purge=true", "prune=true"])
+def test_a_parameter_that_delete_does_not_know_keeps_it_from_cancelling(api, query):
     job = api.submit()
-    assert problem(api.client.delete(f"/jobs/{job['id']}?purge=true")) == (422, "invalid-parameters")
+    assert problem(api.client.delete(f"/jobs/{job['id']}?{query}")) == (422, "invalid-parameters")
     assert api.client.get(f"/jobs/{job['id']}").json() == job
 
 
@@ -322,7 +357,22 @@ def test_filters_select(api):
         ("cursor=__________8", "cursor"),
         ("cursor=%F0%9F%98%80", "cursor"),
         ("queue=", "queue"),
-        ("tag=a:b", "tag"),
+        ("tag=a", "tag"),
+        ("tag=:b", "tag"),
+        ("tag=", "tag"),
+        ("tag=a:b&tag=c", "tag"),
+        ("tag=" + "k" * 65 + ":", "tag"),
+        ("tag=k:" + "v" * 257, "tag"),
+        ("&".join(["tag=a:b"] * 51), "tag"),
+        ("created_after=2030-01-31", "created_after"),
+        ("created_after=", "created_after"),
+        ("created_after=1893456000", "created_after"),
+        ("created_before=2030-01-31T09:00:00", "created_before"),
+        ("created_before=2030-01-31T09:00:00+01:00", "created_before"),
+        ("created_before=2030-01-31T09:00:00Z&created_before=2030-01-31T09:00:00Z", "created_before"),
+        ("q=", "q"),
+        ("q=" + "q" * 201, "q"),
+        ("q=a&q=a", "q"),
         ("wait=1", "wait"),
     ],
 )
@@ -330,6 +380,51 @@ def test_a_wrong_parameter_of_a_list_is_a_422_that_names_it(api, query, name):
     answer = api.client.get(f"/jobs?{query}")
     assert problem(answer) == (422, "invalid-parameters")
     assert [fault["loc"] for fault in answer.json()["errors"]] == [["query", name]]
+
+
+def ids_of(api, query=""):
+    return [job["id"] for job in api.client.get(f"/jobs?{query}").json()["jobs"]]
+
+
+def test_a_list_may_ask_for_several_tags_which_a_job_must_all_have(api):
+    both = api.submit(tags={"team": "books", "at": "a:b&c"})
+    books = api.submit(tags={"team": "books"})
+    empty = api.submit(tags={"team": ""})
+    assert ids_of(api, "tag=team:books") == [books["id"], both["id"]]
+    assert ids_of(api, "tag=team:books&tag=at:a%3Ab%26c") == [both["id"]]
+    assert ids_of(api, "tag=team:books&tag=team:books") == [books["id"], both["id"]]
+    assert ids_of(api, "tag=team:") == [empty["id"]]
+    assert ids_of(api, "tag=team:books&tag=team:") == []
+
+
+def test_a_list_may_ask_for_a_time_of_creation_whose_ends_are_not_in_it(api):
+    jobs = [api.submit() for _ in range(3)]
+    first, second, third = (job["created_at"] for job in jobs)
+    assert ids_of(api, f"created_after={first}&created_before={third}") == [jobs[1]["id"]]
+    assert ids_of(api, f"created_after={second}") == [jobs[2]["id"]]
+    assert ids_of(api, "created_after=9999-12-31T23:59:59Z") == []
+    assert len(ids_of(api, "created_before=2999-01-01T00:00:00%2B23:59")) == 3
+
+
+def test_a_list_may_ask_for_the_beginning_of_an_id_or_a_part_of_a_tasks_name(api):
+    one, other = api.submit(), api.submit(task="anything")
+    assert ids_of(api, f"q={one['id']}") == [one["id"]]
+    assert ids_of(api, "q=YTHI") == [other["id"]]
+    assert ids_of(api, "q=%25") == ids_of(api, "q=_") == ids_of(api, "q=%00") == ids_of(api, "q=%FF") == []
+
+
+def test_the_next_page_asks_for_the_same_as_this_one(api):
+    ids = [api.submit(tags={"a": "ü&=", "b": "+"}, queue="x y")["id"] for _ in range(5)]
+    query = "tag=a:%C3%BC%26%3D&tag=b:%2B&queue=x+y&created_after=1970-01-01T01:00:00%2B01:00&q=D&limit=2"
+    found, address = [], f"/jobs?{query}"
+    while address:
+        page = api.client.get(address).json()
+        found += [job["id"] for job in page["jobs"]]
+        address = page["next"]
+        assert address is None or {("tag", "a:ü&="), ("tag", "b:+"), ("limit", "2")} < set(
+            httpx.URL(address).params.multi_items()
+        )
+    assert found == ids[::-1]
 
 
 def test_claims_of_a_job_show_in_its_document(api):

@@ -1,10 +1,13 @@
 """Wrong submissions: each gets the problem that says what is wrong and where, and nothing is stored."""
 
+import asyncio
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.jobs.model import Backoff
 from app.stores.base import Limits
 from tests.api.conftest import running
 
@@ -91,6 +94,10 @@ def test_brackets_in_texts_and_beside_each_other_are_no_nesting(api):
         ('{"task": "anything", "tags": {"a": "\\u0000"}}', ["tags", "a"]),
         ('{"task": "anything", "delay": 1e400}', ["delay"]),
         ('{"task": "anything", "timeout": NaN}', ["timeout"]),
+        ('{"task": "anything", "key": "\\u0000"}', ["key"]),
+        ('{"task": "anything", "key": "\\ud800"}', ["key"]),
+        ('{"task": "anything", "expires_in": Infinity}', ["expires_in"]),
+        ('{"task": "anything", "retry": {"backoff": NaN}}', ["retry", "backoff"]),
         ('{"task": "anything", "timeout": Infinity}', ["timeout"]),
         ('{"task": "\\u0000"}', ["task"]),
     ],
@@ -123,9 +130,35 @@ def test_pairs_of_surrogates_and_escaped_backslashes_are_ordinary_text(api):
     ("change", "loc"),
     [
         ({"frobnicate": 1}, ["frobnicate"]),
-        ({"retry": {"max_attempts": 3}}, ["retry"]),
-        ({"key": "a"}, ["key"]),
-        ({"expires_in": 5}, ["expires_in"]),
+        ({"retry": 3}, ["retry"]),
+        ({"retry": []}, ["retry"]),
+        ({"retry": {"max_attempts": 0}}, ["retry", "max_attempts"]),
+        ({"retry": {"max_attempts": 1001}}, ["retry", "max_attempts"]),
+        ({"retry": {"max_attempts": 10**400}}, ["retry", "max_attempts"]),
+        ({"retry": {"max_attempts": 2.0}}, ["retry", "max_attempts"]),
+        ({"retry": {"max_attempts": True}}, ["retry", "max_attempts"]),
+        ({"retry": {"max_attempts": "2"}}, ["retry", "max_attempts"]),
+        ({"retry": {"max_attempts": None}}, ["retry", "max_attempts"]),
+        ({"retry": {"backoff": -1}}, ["retry", "backoff"]),
+        ({"retry": {"backoff": 31_536_001}}, ["retry", "backoff"]),
+        ({"retry": {"backoff": 10**400}}, ["retry", "backoff"]),
+        ({"retry": {"backoff": True}}, ["retry", "backoff"]),
+        ({"retry": {"factor": 0.5}}, ["retry", "factor"]),
+        ({"retry": {"factor": 1e300}}, ["retry", "factor"]),
+        ({"retry": {"max_backoff": "1"}}, ["retry", "max_backoff"]),
+        ({"retry": {"jitter": 1}}, ["retry", "jitter"]),
+        ({"retry": {"jitter": "true"}}, ["retry", "jitter"]),
+        ({"retry": {"on": ["ValueError"]}}, ["retry", "on"]),
+        ({"key": ""}, ["key"]),
+        ({"key": "k" * 201}, ["key"]),
+        ({"key": 1}, ["key"]),
+        ({"key": ["k"]}, ["key"]),
+        ({"expires_in": 0}, ["expires_in"]),
+        ({"expires_in": -0.5}, ["expires_in"]),
+        ({"expires_in": 1e10}, ["expires_in"]),
+        ({"expires_in": 10**400}, ["expires_in"]),
+        ({"expires_in": "5"}, ["expires_in"]),
+        ({"expires_in": True}, ["expires_in"]),
         ({"task": 1}, ["task"]),
         ({"task": ""}, ["task"]),
         ({"task": "x" * 201}, ["task"]),
@@ -377,9 +410,82 @@ def test_of_a_key_that_is_there_twice_the_last_counts(api):
     assert answer.json()["kwargs"] == {"a": 2}
 
 
-def test_an_idempotency_key_is_refused_rather_than_ignored(empty):
-    answer = empty.client.post(
-        "/jobs", json={"task": "add", "args": [1]}, headers={"Idempotency-Key": "once"}
-    )
-    problem = refused(empty, answer, 422, "invalid-parameters")
-    assert problem["errors"][0]["loc"] == ["header", "Idempotency-Key"]
+def test_of_a_tasks_own_retries_only_those_fields_are_changed_that_are_sent(api):
+    def waits_of(**body):
+        job = asyncio.run(api.service.get("default", api.submit(task="flaky", args=[], **body)["id"]))
+        return job.max_attempts, job.backoff
+
+    own = Backoff(10, 3, 60, False)
+    assert waits_of() == waits_of(retry=None) == waits_of(retry={}) == (5, own)
+    assert waits_of(retry={"max_attempts": 1}) == (1, own)
+    assert waits_of(retry={"backoff": 0, "jitter": True}) == (5, Backoff(0, 3, 60, True))
+    everything = {"max_attempts": 1000, "backoff": 31_536_000, "factor": 1, "max_backoff": 0, "jitter": True}
+    assert waits_of(retry=everything) == (1000, Backoff(31_536_000, 1, 0, True))
+
+
+def test_a_task_without_retries_of_its_own_gets_those_that_are_sent(api):
+    job = api.submit(retry={"max_attempts": 3})
+    assert job["max_attempts"] == 3
+    assert asyncio.run(api.service.get("default", job["id"])).backoff == Backoff(1, 2, 300, True)
+
+
+def test_a_job_expires_so_many_seconds_after_it_was_created(api):
+    job = api.submit(expires_in=86400)
+    assert job["expires_at"][11:] == job["created_at"][11:]
+    assert job["expires_at"] > job["created_at"]
+    assert api.submit(expires_in=3_162_240_000)["expires_at"] > job["expires_at"]
+    assert api.submit(expires_in=None)["expires_at"] is None
+
+
+def test_a_job_has_the_limit_key_that_its_arguments_make(api):
+    job = api.submit(task="bill", args=["acme"], kwargs={"password": "x"})
+    assert asyncio.run(api.service.get("default", job["id"])).limit_key == "acme"
+
+
+def test_secrets_are_shown_nowhere_and_stored_as_they_are(api):
+    job = api.submit(task="bill", args=["acme"], kwargs={"password": "x"})
+    shown = {"customer": ["acme"], "kwargs": {"password": "***"}}
+    assert (job["args"], job["kwargs"]) == (shown["customer"], shown["kwargs"])
+    assert api.client.get(f"/jobs/{job['id']}").json() == job
+    assert api.client.delete(f"/jobs/{job['id']}").json()["kwargs"] == shown["kwargs"]
+    assert '"x"' in asyncio.run(api.service.get("default", job["id"])).arguments
+
+
+# Uniqueness
+
+
+def test_a_submission_whose_key_is_held_gets_that_job(api):
+    first = api.submit(key="k" * 200)
+    answer = api.client.post("/jobs", json={"task": "add", "args": [7], "key": "k" * 200})
+    assert (answer.status_code, answer.json()) == (200, first)
+    assert answer.headers["location"] == f"/jobs/{first['id']}"
+    assert answer.headers["etag"] == '"1"'
+    assert "idempotency-replayed" not in answer.headers
+    assert api.count() == 1
+
+
+def test_a_key_is_held_by_a_job_of_the_same_task_until_that_is_done(api):
+    first = api.submit(key="a")
+    other_task = api.submit(task="anything", key="a")
+    other_key = api.submit(key="b")
+    api.client.delete(f"/jobs/{first['id']}")
+    again = api.submit(key="a")
+    assert len({job["id"] for job in (first, other_task, other_key, again)}) == 4
+    assert [job["key"] for job in (other_key, again, api.submit(key=None))] == ["b", "a", None]
+
+
+def test_a_submission_may_wait_for_the_job_that_holds_its_key(api):
+    job = api.submit(key="a")
+    answer = api.client.post("/jobs?wait=0.01", json={"task": "add", "args": [1], "key": "a"})
+    assert (answer.status_code, answer.json()["id"]) == (200, job["id"])
+
+
+def test_of_racing_submissions_with_one_key_one_is_stored(api):
+    def submit(n):
+        return api.client.post("/jobs", json={"task": "add", "args": [n], "key": "a"})
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(submit, range(64)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 63 + [202]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert api.count() == 1
