@@ -251,9 +251,7 @@ def test_a_replay_is_answered_when_the_queue_is_full_or_the_quota_used_up(serve,
     assert (post(api, key=key).status_code, post(api, key=key).json()) == (200, first.json())
 
 
-def test_a_replay_is_answered_after_a_restart_though_its_task_is_gone_and_its_body_does_not_fit(
-    tmp_path, key
-):
+def test_a_replay_is_answered_after_a_restart_though_tasks_are_not_what_they_were(tmp_path, key):
     def add(a: str):
         """Take something else than before."""
 
