@@ -116,7 +116,7 @@ def _check_one(registry: Registry, submission: Submission | InvalidSubmissionErr
 def new_job(tenant: str, checked: Checked, now: int) -> Job:
     """Return the job of a submission, with an id of its own. now: microseconds since the epoch."""
     definition, submission = checked.definition, checked.submission
-    retry = replace(definition.retry, **submission.retry)
+    retry = replace(definition.retry, **submission.retry) if submission.retry else definition.retry
     run_at = now + round(submission.delay * SECOND) if submission.run_at is None else submission.run_at
     expires_in = submission.expires_in
     return Job(
