@@ -19,7 +19,10 @@ class Checkers:
         self._running: set[Future[Any]] = set()
 
     async def run(self, fn: Callable[..., T], *args: Any) -> T:
-        """Return what the function returns, called on one of the threads. It raises Exceptions only."""
+        """Return what the function returns, called on one of the threads.
+
+        It must raise no other than an Exception: SystemExit, awaited, would end the loop.
+        """
         call = self._pool.submit(fn, *args)
         self._running.add(call)
         call.add_done_callback(self._running.discard)
