@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from importlib.metadata import PackageNotFoundError, version
+from inspect import getdoc
 from typing import Any
 
 from fastapi import FastAPI
@@ -89,7 +90,7 @@ def _add(app: FastAPI, call: str, endpoint: Endpoint, operation: openapi.Operati
     """Add a route. call: method and path."""
     method, path = call.split()
     tag = path.split("/")[1]
-    doc = (endpoint.__doc__ or "").strip()
+    doc = getdoc(endpoint) or ""
     app.add_api_route(
         path,
         endpoint,

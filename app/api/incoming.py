@@ -3,116 +3,34 @@
 The models of what goes out are in `schemas`.
 """
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.api.fields import (
+    KEY_LENGTH,
+    MAX_BATCH,
+    MAX_DELAY,
+    MAX_TAGS,
+    Instant,
+    Name,
+    Priority,
+    QueueName,
+    Seconds,
+    Tag,
+    Tags,
+    never_null,
+    to_tags,
+    with_one_tag,
+    without_defaults,
+    without_null,
+)
 from app.jobs.lifecycle import Edited
 from app.jobs.model import JobState, Outcome
-from app.jobs.registry import MAX_TIMEOUT, NAME_LENGTH, PRIORITIES, QUEUE_LENGTH
+from app.jobs.registry import MAX_TIMEOUT
 from app.jobs.retry import MAX_ATTEMPTS, MAX_SECONDS
 from app.service import Filter, Submission
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-MAX_DELAY = 100 * 366 * 86400
-"""Seconds; a hundred years. Beyond that somebody has mixed up the units."""
-
-MAX_BATCH = 10_000
-"""Submissions in a batch."""
-
-KEY_LENGTH = 200
-"""Characters of a job's key at most."""
-
-MAX_TAGS = 50
-"""Tags of a job, and of a filter."""
-
-RFC_3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)  # narrower than `datetime.fromisoformat`, which takes week dates and more
-
-_TAG = re.compile(r"([^:]{1,64}):(.{0,256})", re.DOTALL)
-
-
-def to_microseconds(value: object) -> int | None:
-    """Read a time in RFC 3339. Raises PydanticCustomError."""
-    if value is None:
-        return None
-    if not isinstance(value, str) or not RFC_3339.fullmatch(value):
-        raise PydanticCustomError(
-            "datetime", "a time is a string like 2030-01-31T09:00:00Z, in RFC 3339, with its offset from UTC"
-        )
-    try:
-        moment = datetime.fromisoformat(value.upper())
-        # An offset may carry it out of the years that a datetime knows.
-        return (moment.astimezone(UTC) - EPOCH) // MICROSECOND
-    except (ValueError, OverflowError):
-        raise PydanticCustomError("datetime", "there is no such time") from None
-
-
-def to_tag(value: object) -> tuple[str, str]:
-    """Read a tag that is written `key:value`. Raises PydanticCustomError."""
-    if isinstance(value, tuple):
-        # Read already: JSON has none.
-        return value
-    match = _TAG.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise PydanticCustomError(
-            "tag", "a tag is written key:value, the key of 1 to 64 characters, the value of up to 256"
-        )
-    return match[1], match[2]
-
-
-def _to_tags(value: object) -> object:
-    """Take a tag for a list of one."""
-    return [to_tag(value)] if isinstance(value, str) else value
-
-
-def _never_null(value: object) -> object:
-    # Null may mean that somebody's variable was empty: better to ask than to change more than was meant.
-    if value is None:
-        raise PydanticCustomError("null", "null is no value here; leave it out")
-    return value
-
-
-def _without_null(schema: dict[str, Any]) -> None:
-    """Take null, which `_never_null` refuses, out of the published schema too."""
-    for name, field in schema["properties"].items():
-        choices = [choice for choice in field.pop("anyOf", [{}]) if choice.get("type") != "null"]
-        field.pop("default", None)
-        schema["properties"][name] = {**choices[0], **field}
-    schema["minProperties"] = 1
-
-
-Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
-QueueName = Annotated[str, Field(min_length=1, max_length=QUEUE_LENGTH)]
-Instant = Annotated[
-    int | None,
-    BeforeValidator(to_microseconds),
-    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
-]
-TagKey = Annotated[str, Field(min_length=1, max_length=64, pattern="^[^:]+$")]
-TagValue = Annotated[str, Field(max_length=256)]
-Tags = Annotated[dict[TagKey, TagValue], Field(max_length=MAX_TAGS)]
-Tag = Annotated[
-    tuple[str, str],
-    BeforeValidator(to_tag),
-    WithJsonSchema({"type": "string", "pattern": r"^[^:]{1,64}:[\s\S]{0,256}$"}),
-]
-Priority = Annotated[int, Field(ge=PRIORITIES[0], le=PRIORITIES[-1])]
-Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
-
 
 DELAY_AND_RUN_AT: dict[str, Any] = {
     "properties": {"delay": {"exclusiveMinimum": 0}, "run_at": {"type": "string"}},
@@ -123,7 +41,7 @@ DELAY_AND_RUN_AT: dict[str, Any] = {
 class RetryOptions(BaseModel):
     """How often and when a job is run again that has failed. What is left out is the task's own."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=without_defaults)
 
     max_attempts: int = Field(1, ge=1, le=MAX_ATTEMPTS, description="Attempts in all, the first included.")
     backoff: Seconds = Field(1.0, description="Seconds before the second attempt.")
@@ -249,7 +167,7 @@ class BatchBody(BaseModel):
 class EditBody(BaseModel):
     """What a pending job is to be instead. At least one of them."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, title="Edit", json_schema_extra=_without_null)
+    model_config = ConfigDict(extra="forbid", strict=True, title="Edit", json_schema_extra=without_null)
 
     priority: Priority | None = Field(None, description="Higher runs first.")
     run_at: Instant = Field(
@@ -261,7 +179,7 @@ class EditBody(BaseModel):
         description="All of its tags: those that it has are replaced.",
     )
 
-    _no_null = field_validator("*", mode="before")(_never_null)
+    _no_null = field_validator("*", mode="before")(never_null)
 
     @model_validator(mode="after")
     def _some(self) -> "EditBody":
@@ -322,7 +240,7 @@ class Conditions(BaseModel):
     outcome: Outcome | None = Field(None, strict=False, description="Only jobs that ended so.")
     task: Name | None = Field(None, description="Only jobs of this task.")
     queue: QueueName | None = Field(None, description="Only jobs of this queue.")
-    tag: Annotated[list[Tag], BeforeValidator(_to_tags)] | None = Field(
+    tag: Annotated[list[Tag], BeforeValidator(to_tags)] | None = Field(
         None,
         min_length=1,
         max_length=MAX_TAGS,
@@ -351,9 +269,9 @@ class Conditions(BaseModel):
 class FilterBody(Conditions):
     """Which jobs to change: those that a list with the same filter shows. At least one condition."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, title="Filter", json_schema_extra=_without_null)
+    model_config = ConfigDict(extra="forbid", strict=True, title="Filter", json_schema_extra=with_one_tag)
 
-    _no_null = field_validator("*", mode="before")(_never_null)
+    _no_null = field_validator("*", mode="before")(never_null)
 
     @model_validator(mode="after")
     def _some(self) -> "FilterBody":

@@ -8,7 +8,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from app.api.incoming import BatchBody, EditBody, FilterBody, QueueName, SubmissionBody, WaitQuery
+from app.api.fields import QueueName
+from app.api.incoming import BatchBody, EditBody, FilterBody, SubmissionBody, WaitQuery
 from app.api.kinds import KINDS
 from app.api.schemas import (
     BatchDocument,

@@ -5,8 +5,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import faults_of, require_no_body, unstorable
+from app.api.fields import QueueName
 from app.api.guard import TENANT
-from app.api.incoming import NoQuery, QueueName
+from app.api.incoming import NoQuery
 from app.api.parameters import read_query
 from app.api.problems import invalid
 from app.api.replies import document, json_response

@@ -95,6 +95,7 @@ def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(document):
     for operation in found:
         assert operation["summary"]
         assert operation["description"]
+        assert "\n " not in operation["description"]
 
 
 def test_every_reference_in_the_document_leads_somewhere(document):
@@ -128,22 +129,24 @@ def test_the_parameters_of_a_list_are_described_with_their_limits(document):
     }  # fmt: skip
 
 
+def test_the_body_of_a_change_has_no_null_and_something_in_it(document):
+    for name in ("Edit", "Filter"):
+        schema = document["components"]["schemas"][name]
+        assert (schema["minProperties"], schema["additionalProperties"]) == (1, False)
+        assert '"null"' not in json.dumps(schema)
+    one, several = document["components"]["schemas"]["Filter"]["properties"]["tag"]["anyOf"]
+    assert (one["type"], several["items"]) == ("string", one)
+
+
+def test_a_tasks_own_retries_are_no_default_of_the_document(document):
+    assert "default" not in json.dumps(document["components"]["schemas"]["RetryOptions"])
+
+
 def test_the_answers_of_a_submission_are_described_with_their_headers(document):
     responses = operations(document)["POST /jobs"]["responses"]
     assert responses.keys() == {
-        "200",
-        "202",
-        "400",
-        "403",
-        "410",
-        "413",
-        "415",
-        "421",
-        "422",
-        "429",
-        "500",
-        "503",
-    }
+        "200", "202", "400", "403", "410", "413", "415", "421", "422", "429", "500", "503"
+    }  # fmt: skip
     assert {"ETag", "Location", "Preference-Applied"} == responses["202"]["headers"].keys()
     assert responses["503"]["headers"].keys() == {"Retry-After"}
     assert list(responses["422"]["content"]) == ["application/problem+json"]
