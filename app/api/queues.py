@@ -28,7 +28,7 @@ class QueueRoutes:
         """List the queues that have jobs waiting or running, or are paused."""
         read_query(request, NoQuery)
         tenant: str = request.scope[TENANT]
-        queues = await self._service.queues(tenant)
+        queues = await self._service.queues.list(tenant)
         return json_response(document({"tenant": tenant, "queues": [queue._asdict() for queue in queues]}))
 
     async def pause(self, request: Request) -> Response:
@@ -43,7 +43,7 @@ class QueueRoutes:
         read_query(request, NoQuery)
         name = _name_of(request)
         await require_no_body(request)
-        queue = await self._service.pause(request.scope[TENANT], name, paused=paused)
+        queue = await self._service.queues.pause(request.scope[TENANT], name, paused=paused)
         return json_response(document(queue._asdict()))
 
 

@@ -15,7 +15,8 @@ from app.service.errors import (
     TooManyJobsError,
     UnavailableError,
 )
-from app.service.service import JobPage, QueueStatus, Service
+from app.service.queues import QueueStatus
+from app.service.service import JobPage, Service
 from app.service.submitting import Submission, Submitted
 from app.stores.base import Filter, Once
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from app.jobs.lifecycle import CancelRequested, Edited, Reopened
-from app.jobs.model import SECOND, Clock, Job
+from app.jobs.model import Clock, Job
 from app.jobs.registry import Registry
 from app.service.bulk import Bulk, Tally, cancellations, new_runs
 from app.service.checkers import Checkers
@@ -24,6 +24,7 @@ from app.service.errors import (
     UnavailableError,
     translated,
 )
+from app.service.queues import Queues
 from app.service.submitting import Submission, Submitted, check, check_all, is_slow, new_job, new_jobs
 from app.service.waiters import Waiters
 from app.stores.base import (
@@ -34,10 +35,8 @@ from app.stores.base import (
     Once,
     Operation,
     Paging,
-    Pause,
     Probe,
     Purge,
-    Queue,
     Replayed,
     Store,
 )
@@ -60,16 +59,6 @@ class JobPage(NamedTuple):
 
     jobs: Sequence[Job]
     cursor: str | None
-
-
-class QueueStatus(NamedTuple):
-    """A tenant's queue. oldest_age: seconds that its oldest job has been due; None when none waits."""
-
-    name: str
-    paused: bool
-    pending: int
-    running: int
-    oldest_age: float | None
 
 
 class Service:
@@ -96,6 +85,8 @@ class Service:
         self._draining = False
         self._checkers = Checkers()
         self._bulk = Bulk(store, writer)
+        self.queues = Queues(store, writer, clock)
+        """How queues stand, and whether their jobs run."""
         self._waiters = Waiters()
         writer.listen(self._waiters.notify)
 
@@ -244,23 +235,6 @@ class Service:
         with translated():
             return await self._writer.submit(operation)
 
-    # -- queues --------------------------------------------------------------
-
-    async def queues(self, tenant: str) -> Sequence[QueueStatus]:
-        """Return the queues that have jobs waiting or running, or are paused. Raises StoreDownError."""
-        with translated():
-            queues = await self._store.queues(tenant)
-        return [_status_of(queue, self._clock()) for queue in queues]
-
-    async def pause(self, tenant: str, queue: str, *, paused: bool) -> QueueStatus:
-        """Have jobs of a queue run no more, or again, and return how it stands. Raises StoreDownError."""
-        await self._write(Pause(tenant, queue, paused))
-        for status in await self.queues(tenant):
-            if status.name == queue:
-                return status
-        # Not paused, and nothing in it: then the store knows nothing of it.
-        return QueueStatus(queue, False, 0, 0, None)
-
     # -- the service itself --------------------------------------------------
 
     def drain(self) -> None:
@@ -298,12 +272,6 @@ class Service:
 
 async def _result(future: Any) -> Any:
     return await future
-
-
-def _status_of(queue: Queue, now: int) -> QueueStatus:
-    # A clock that was set back makes nothing younger than new.
-    age = None if queue.oldest is None else max(0, now - queue.oldest) / SECOND
-    return QueueStatus(queue.name, queue.paused, queue.pending, queue.running, age)
 
 
 def _to_cursor(position: int) -> str:

@@ -59,8 +59,8 @@ def calls(service):
     yield service.purge("t", UNKNOWN)
     yield service.cancel_all("t", Filter(task="double"))
     yield service.retry_all("t", Filter(task="double"))
-    yield service.queues("t")
-    yield service.pause("t", "default", paused=True)
+    yield service.queues.list("t")
+    yield service.queues.pause("t", "default", paused=True)
     yield service.check_ready()
 
 
