@@ -5,6 +5,7 @@ from functools import partial
 
 from app.core import Future
 from app.jobs.model import SECOND, Clock, Hold, Job
+from app.jobs.points import reached
 from app.stores.base import Promote, Promoted
 from app.stores.ticker import CallLater, Retry
 from app.stores.writer import Writer
@@ -32,6 +33,7 @@ class Promoter:
 
     def promote(self) -> None:
         """Make ready what is due now, and wait for what is due next; from any thread."""
+        reached("promotion-next")
         self._writer.submit(Promote()).add_done_callback(self._promoted)
 
     def _promoted(self, future: Future[Promoted]) -> None:

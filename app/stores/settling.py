@@ -8,6 +8,7 @@ from functools import partial
 from app.core import Future
 from app.jobs.lifecycle import Failed, Released
 from app.jobs.model import Failure, Job
+from app.jobs.points import reached
 from app.stores.base import Change, OperationFailedError, StoreUnavailableError
 from app.stores.ticker import CallLater, Retry
 from app.stores.writer import Writer
@@ -42,6 +43,7 @@ class Settler:
     def settle(self, change: Change) -> None:
         """Hand in a settlement; from any thread."""
         self._writer.submit(change).add_done_callback(partial(self._answered, change))
+        reached("settlement-handed-in")
 
     def close(self) -> None:
         """Make the last attempt, after the ticker was closed.
@@ -52,7 +54,9 @@ class Settler:
 
     def _answered(self, change: Change, future: Future[Job]) -> None:
         exception = future.exception()
-        if exception is not None:
+        if exception is None:
+            reached("settlement-answered")
+        else:
             LOGGER.warning("the end of job %s is not stored: %s", change.id, exception)
         if isinstance(exception, StoreUnavailableError):
             # In this order: either the call that was asked for already finds it, or another is asked for.

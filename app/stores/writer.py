@@ -14,6 +14,7 @@ from typing import Any
 
 from app.core import Future
 from app.jobs.model import Clock, Job
+from app.jobs.points import reached
 from app.stores.base import (
     Answer,
     Applied,
@@ -152,6 +153,7 @@ class Writer:
 
     def _carry_out(self, batch: Sequence[_Item], claim: Claim | None) -> None:
         operations = [operation for operation, _ in batch]
+        reached("batch-gathered")
         try:
             applied = self._store.apply(operations if claim is None else [*operations, claim], self._clock())
         except StoreUnavailableError as exc:
@@ -165,6 +167,7 @@ class Writer:
             self._carry_out_in_parts(batch, claim, exc)
         else:
             self._last_commit = time.monotonic()
+            reached("batch-committed")
             self._announce(batch, applied, claimed=claim is not None)
 
     def _carry_out_in_parts(self, batch: Sequence[_Item], claim: Claim | None, exc: Exception) -> None:
@@ -191,6 +194,7 @@ class Writer:
         if claimed:
             # The work first: everything else can wait while it runs.
             _shielded(self._claimer.take, outcomes.pop())
+        reached("announcement-next")
         for listener in self._listeners:
             _shielded(listener, applied.changed)
         for (_, future), outcome in zip(batch, outcomes, strict=True):

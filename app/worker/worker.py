@@ -17,6 +17,7 @@ from app.core import FutureTimeoutError
 from app.jobs.lifecycle import Died, Event, Failed, Released
 from app.jobs.model import Clock, Failure, Job, Slot
 from app.jobs.outcome import failure_of
+from app.jobs.points import reached
 from app.jobs.process import Report
 from app.jobs.registry import Registry
 from app.stores.base import Change, Claim, Probe, Recover, Recovered
@@ -81,7 +82,9 @@ class Worker(Claimer):
         Raises StoreUnavailableError.
         """
         slots = {definition.name: definition.slot for definition in self._registry}
+        reached("recovery-next")
         recovered: Recovered = self._writer.submit(Recover(slots)).result()
+        reached("recovery-committed")
         self._writer.listen(self._changed)
         self._writer.listen(self._promoter.changed)
         self._claiming = True
@@ -135,6 +138,7 @@ class Worker(Claimer):
             self._start(execution)
 
     def _start(self, execution: Execution) -> None:
+        reached("claim-taken")
         try:
             execution.start()
         except Exception as exc:
@@ -256,6 +260,7 @@ class Worker(Claimer):
             self._lock.notify_all()
         for execution in left:
             LOGGER.warning("job %s still runs and is put back", execution.job.id)
+            reached("release-next")
             self._settler.settle(Change(execution.job.id, (Released(execution.token),)))
             # After that: its end would otherwise be taken for the job's.
             execution.kill()
