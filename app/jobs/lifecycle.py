@@ -72,7 +72,7 @@ class Expired(NamedTuple):
 
 
 class Edited(NamedTuple):
-    """Somebody changes what it is to be; None leaves a thing as it is. run_at: microseconds since the epoch."""
+    """Somebody changes what it is to be; None: as it is. run_at: microseconds since the epoch."""
 
     priority: int | None = None
     run_at: int | None = None

@@ -67,7 +67,7 @@ class Hold(IntFlag):
 
 
 GATES = Hold.PAUSED | Hold.LIMITED
-"""The store's own: set and cleared without an event and without a new version, when nothing else holds a job."""
+"""The store's own: set and cleared without an event or a new version, when nothing else holds a job."""
 
 
 class Failure(NamedTuple):

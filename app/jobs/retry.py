@@ -81,7 +81,7 @@ ONCE = Retry(max_attempts=1)
 """The policy of a task that has none; a submission may grant its job more."""
 
 Verdict = bool | float
-"""Whether a failed attempt is worth another: False, True, or after so many seconds of the code's own choice."""
+"""Whether a failed attempt is worth another: False, True, or after so many seconds, as the code asked."""
 
 
 def verdict_on(policy: Retry, exception: BaseException) -> Verdict:

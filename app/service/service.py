@@ -151,7 +151,10 @@ class Service:
         await self._check_arguments(definition, submission)
         # Again: a validator may have taken until the drain was over, and nobody would run the job.
         self._refuse_when_draining()
-        return await self._write(Insert(self._new_job(tenant, definition, submission), self._limits))
+        new = self._new_job(tenant, definition, submission)
+        with _translated():
+            jobs: list[Job] = await self._writer.submit(Insert([new], self._limits))
+        return jobs[0]
 
     def _refuse_when_draining(self) -> None:
         if self._draining:
@@ -250,7 +253,7 @@ class Service:
         """
         return await self._write(Change(job_id, (CancelRequested(),), tenant))
 
-    async def _write(self, operation: Insert | Change) -> Job:
+    async def _write(self, operation: Change) -> Job:
         with _translated():
             job: Job = await self._writer.submit(operation)
         return job

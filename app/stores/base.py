@@ -16,8 +16,7 @@ threads into batches, by chance: what must happen together has to be one operati
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from app.core import State
@@ -163,7 +162,7 @@ class Recover:
     """
 
     slots: Mapping[str, Slot]
-    caps: Mapping[str, Caps] = MappingProxyType({})
+    caps: Mapping[str, Caps] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

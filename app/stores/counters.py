@@ -1,7 +1,7 @@
 """How many jobs there are, by tenant, queue, task and state; for limits and statistics."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from app.core import State
 from app.jobs.model import Job
@@ -54,24 +54,32 @@ class Deltas:
         self.by_key: Counter[Key] = Counter()
         """What was handed out to be saved."""
 
-    def admit(self, job: Job, limits: Limits) -> None:
-        """Count a new job in. Raises QueueFullError or QuotaExceededError, and counts nothing then.
+    def admit(self, jobs: Sequence[Job], limits: Limits) -> None:
+        """Count new jobs of one tenant in. Raises QueueFullError or QuotaExceededError, and counts none then.
 
         What the same batch finishes makes room for the next one.
         """
-        if (
-            limits.queue is not None
-            and self._committed.waiting(job.queue) + self._queued[job.queue] >= limits.queue
-        ):
-            msg = f"queue {job.queue!r} has reached its limit of {limits.queue} waiting jobs"
-            raise QueueFullError(msg)
-        held = self._committed.unfinished(job.tenant) + self._accepted[job.tenant]
-        if limits.tenant is not None and held >= limits.tenant:
+        queued = Counter(job.queue for job in jobs)
+        for queue, n in queued.items():
+            if limits.queue is not None and self._waiting(queue) + n > limits.queue:
+                msg = f"queue {queue!r} has reached its limit of {limits.queue} waiting jobs"
+                raise QueueFullError(msg)
+        tenant = jobs[0].tenant
+        held = self._committed.unfinished(tenant) + self._accepted[tenant]
+        if limits.tenant is not None and held + len(jobs) > limits.tenant:
             msg = f"the quota of {limits.tenant} unfinished jobs is used up"
             raise QuotaExceededError(msg)
-        self._queued[job.queue] += 1
-        self._accepted[job.tenant] += 1
-        self._count(job, 1)
+        self._queued.update(queued)
+        self._accepted[tenant] += len(jobs)
+        for job in jobs:
+            self._count(job, 1)
+
+    def _waiting(self, queue: str) -> int:
+        return self._committed.waiting(queue) + self._queued[queue]
+
+    def forget(self, job: Job) -> None:
+        """Count out a job that is erased."""
+        self._count(job, -1)
 
     def move(self, old: Job, new: Job) -> None:
         """Count a job from its old state to its new one."""

@@ -1,19 +1,20 @@
 """Whose turn it is: fairness between lanes, dealt out in advance.
 
-A lane is a tenant's queue. Each job gets its turn, a number, when it becomes ready,
-and a claim takes the lowest of the highest priority: start-time fair queuing, at the
-cost of one index look-up per claim. A lane's jobs get consecutive turns; a lane that
-was empty starts at the turn now being served. So ten thousand jobs of one lane are
-spread over ten thousand turns, and the first job of another lane comes next.
+A lane is a tenant's queue, or what a limit key has in it. Each job gets its turn, a
+number, when it comes to a place where it has to wait: for a slot, or for a limit. What
+becomes free goes to the lowest turn of the highest priority: start-time fair queuing,
+at the cost of one index look-up. A lane's jobs get consecutive turns; a lane that was
+empty starts at the turn now being served. So ten thousand jobs of one lane are spread
+over ten thousand turns, and the first job of another lane comes next.
 """
 
-from app.jobs.model import Job, Slot
+from app.jobs.model import Job
 
-Level = tuple[Slot, int]
-"""Jobs that compete with each other: slot and priority."""
+Level = tuple[str, int]
+"""Jobs that compete with each other: the slot or the limit that they wait for, and their priority."""
 
-Lane = tuple[Slot, int, str, str]
-"""Slot, priority, tenant, queue."""
+Lane = tuple[str, int, str, str, str]
+"""Slot or limit, priority, tenant, queue, limit key."""
 
 PRUNE_AT = 10_000
 """Lanes remembered before those that have nothing waiting are forgotten."""
@@ -28,7 +29,7 @@ class Lanes:
         self._prune_at = PRUNE_AT
 
     def restore(self, lane: Lane, first: int, last: int) -> None:
-        """Take note, after a start, of the turns that a lane's ready jobs have."""
+        """Take note, after a start, of the turns that a lane's jobs have."""
         level = lane[:2]
         self.serving[level] = min(self.serving.get(level, first - 1), first - 1)
         self.last[lane] = last
@@ -58,16 +59,16 @@ class Turns:
         self.serving: dict[Level, int] = {}
         self.last: dict[Lane, int] = {}
 
-    def enter(self, job: Job) -> int:
-        """Return the turn of a job that becomes ready."""
-        lane = (job.slot, job.priority, job.tenant, job.queue)
+    def enter(self, place: str, job: Job) -> int:
+        """Return the turn of a job that comes to wait for a slot or a limit."""
+        lane = (place, job.priority, job.tenant, job.queue, job.limit_key or "")
         last = self.last.get(lane) or self._committed.last.get(lane, 0)
         self.last[lane] = turn = max(last, self._served(lane[:2])) + 1
         return turn
 
-    def serve(self, job: Job, turn: int) -> None:
-        """Take note that a job was claimed in its turn."""
-        level = (job.slot, job.priority)
+    def serve(self, place: str, job: Job, turn: int) -> None:
+        """Take note that a job got what it waited for."""
+        level = (place, job.priority)
         self.serving[level] = max(self._served(level), turn)
 
     def _served(self, level: Level) -> int:

@@ -148,7 +148,7 @@ class StoreQueue(Claimer):
         # Before it is stored: the call may end before this returns.
         self._replies[job.id] = reply
         try:
-            self._carry_out(Insert(job))
+            self._carry_out(Insert([job]))
         except BaseException:
             self._replies.pop(job.id, None)
             raise

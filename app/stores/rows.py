@@ -2,63 +2,102 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from app.core import State
-from app.jobs.model import Cancellation, Failure, Hold, Job, Outcome, Progress, Slot, Stopped
+from app.jobs.model import (
+    Attempt,
+    Backoff,
+    Cancellation,
+    Failure,
+    Hold,
+    Job,
+    Outcome,
+    Progress,
+    Slot,
+    Stopped,
+)
 from app.stores.lanes import Lane
 
 FIXED = (
-    "key", "id", "tenant", "task", "slot", "created_at", "queue", "tags", "unique_key", "run", "max_attempts",
-    "timeout", "expires_at", "parent", "root", "step", "traceparent",
+    "key", "id", "tenant", "task", "created_at", "queue", "unique_key", "max_attempts", "backoff", "timeout",
+    "limit_key", "parent", "root", "step", "traceparent",
 )  # fmt: skip
-"""Columns that no lifecycle event changes."""
+"""Columns that no event of a job changes."""
+
+RARE = ("key", "slot", "tags", "run", "expires_at")
+"""The key, and columns that are changed once in a long while."""
 
 MOVING = (
     "key", "priority", "run_at", "state", "outcome", "hold", "attempt", "losses", "started_at", "finished_at",
     "progress_done", "progress_total", "progress_message", "cancel_requested_at", "cancel_outcome",
-    "cancel_reason", "worker", "token", "version", "turn",
+    "cancel_reason", "worker", "token", "version", "logged", "blocked_by", "turn",
 )  # fmt: skip
-"""The key, and the columns that lifecycle events change."""
+"""The key, and the columns that most events change."""
 
-JOB = (*FIXED, *MOVING[1:])
-"""All columns of `jobs`, in the order in which rows are read and written here."""
+JOB = (*FIXED, *RARE[1:], *MOVING[1:])
+"""The columns of `jobs` that make a job, in the order in which rows are read and written here."""
+
+ARGUMENTS = ("job", "arguments", "shown")
+"""Columns of `arguments`."""
 
 RESULT = ("job", "exception_type", "exception_message", "exception_traceback", "result")
 """Columns of `results`."""
 
+ATTEMPT = ("run", "number", "worker", "started_at", "finished_at", *RESULT[1:4])
+"""Columns of `attempts`, without the job's."""
+
+RECORD = ("position", "job", "kind", "at", "data")
+"""Columns of `events`."""
+
 SELECT_JOB = ", ".join(f"jobs.{column}" for column in JOB)
 
-WHOLE = f"{SELECT_JOB}, arguments, exception_type, exception_message, exception_traceback, result"
-LISTED = f"{SELECT_JOB}, NULL, exception_type, exception_message, '', NULL"
-CALLED = f"{SELECT_JOB}, arguments, NULL, NULL, NULL, NULL"
+WHOLE = f"{SELECT_JOB}, arguments, shown, exception_type, exception_message, exception_traceback, result"
+LISTED = f"{SELECT_JOB}, NULL, NULL, exception_type, exception_message, '', NULL"
+CALLED = f"{SELECT_JOB}, arguments, shown, NULL, NULL, NULL, NULL"
 
 SIZES = (256, 64, 16, 4, 1)
 """How many rows one statement takes: few sizes, so that prepared statements are used again."""
 
 UUID_BYTES = 16
 
+USUAL = Backoff()
+"""What is not stored, because most jobs have it."""
+
 Row = Sequence[Any]
+T = TypeVar("T")
+
+
+def new_row(key: int, job: Job, hold: Hold, turn: int) -> tuple[Any, ...]:
+    """Return the values of JOB for a job that is new. hold: why it is not ready, the gates included."""
+    gated = job._replace(hold=hold)
+    return (*fixed_row(key, job), *rare_row(key, job)[1:], *moving_row(key, gated, None, turn)[1:])
 
 
 def fixed_row(key: int, job: Job) -> tuple[Any, ...]:
     """Return the values of FIXED."""
     return (
-        key, id_to_bytes(job.id), job.tenant, job.task, job.slot, job.created_at, job.queue,
-        json.dumps(job.tags, ensure_ascii=False), job.key, job.run, job.max_attempts, job.timeout,
-        job.expires_at, job.parent, job.root, job.step, job.traceparent,
+        key, id_to_bytes(job.id), job.tenant, job.task, job.created_at, job.queue, job.key, job.max_attempts,
+        None if job.backoff == USUAL else json.dumps(job.backoff), job.timeout, job.limit_key, job.parent,
+        job.root, job.step, job.traceparent,
     )  # fmt: skip
 
 
-def moving_row(key: int, job: Job, turn: int) -> tuple[Any, ...]:
+def rare_row(key: int, job: Job) -> tuple[Any, ...]:
+    """Return the values of RARE."""
+    return (key, job.slot, json.dumps(job.tags, ensure_ascii=False), job.run, job.expires_at)
+
+
+def moving_row(key: int, job: Job, blocked_by: str | None, turn: int) -> tuple[Any, ...]:
     """Return the values of MOVING."""
     progress = job.progress or (None, None, None)
     cancellation = job.cancellation or (None, None, None)
     return (
         key, job.priority, job.run_at, job.state, job.outcome, int(job.hold), job.attempt, job.losses,
-        job.started_at, job.finished_at, *progress, *cancellation, job.worker, job.token, job.version, turn,
+        job.started_at, job.finished_at, *progress, *cancellation, job.worker, job.token, job.version,
+        job.logged, blocked_by, turn,
     )  # fmt: skip
 
 
@@ -72,35 +111,57 @@ def result_row(key: int, job: Job) -> tuple[Any, ...]:
     return (key, *(job.exception or (None, None, None)), job.result)
 
 
+def attempt_rows(key: int, attempts: Iterable[Attempt]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows of `attempts`."""
+    for *values, exception in attempts:
+        yield (key, *values, *(exception or (None, None, None)))
+
+
+def attempt_of(row: Row) -> Attempt:
+    """Return the attempt of a row of ATTEMPT."""
+    run, number, worker, started_at, finished_at, name, message, traceback = row
+    exception = None if name is None else Failure(name, message, traceback)
+    return Attempt(run, number, worker, started_at, finished_at, exception)
+
+
 def job_of(row: Row) -> Job:
-    """Return the job of a row of JOB, or of one of WHOLE or LISTED."""
+    """Return the job of a row of JOB, or of one of WHOLE, LISTED or CALLED; without its attempts."""
     (
-        _, id_, tenant, task, slot, created_at, queue, tags, unique_key, run, max_attempts, timeout,
-        expires_at, parent, root, step, traceparent,
-        priority, run_at, state, outcome, hold, attempt, losses, started_at, finished_at, done, total,
-        message, requested_at, stopped, reason, worker, token, version, _,
+        _, id_, tenant, task, created_at, queue, unique_key, max_attempts, backoff, timeout, limit_key,
+        parent, root, step, traceparent, slot, tags, run, expires_at, priority, run_at, state, outcome, hold,
+        attempt, losses, started_at, finished_at, done, total, message, requested_at, stopped, reason, worker,
+        token, version, logged, _, _,
     ) = row[: len(JOB)]  # fmt: skip
     job = Job(
         id=id_to_text(id_), tenant=tenant, task=task, slot=Slot(slot), created_at=created_at, run_at=run_at,
         queue=queue, priority=priority, tags=json.loads(tags) if tags != "{}" else {}, key=unique_key,
         state=State(state), outcome=outcome and Outcome(outcome), hold=Hold(hold), run=run, attempt=attempt,
-        max_attempts=max_attempts, losses=losses, timeout=timeout, started_at=started_at,
+        max_attempts=max_attempts, losses=losses, limit_key=limit_key, timeout=timeout,
+        backoff=USUAL if backoff is None else Backoff(*json.loads(backoff)), started_at=started_at,
         finished_at=finished_at, expires_at=expires_at,
         progress=None if done is None else Progress(done, total, message),
         cancellation=None if requested_at is None else Cancellation(requested_at, Stopped(stopped), reason),
         worker=worker, token=token, parent=parent, root=root, step=step, traceparent=traceparent,
-        version=version,
+        logged=logged, version=version,
     )  # fmt: skip
-    return job if len(row) == len(JOB) else _with_payload(job, row[len(JOB) :])
+    return job if len(row) == len(JOB) else with_payload(job, row[len(JOB) :])
 
 
-def _with_payload(job: Job, payload: Row) -> Job:
-    arguments, *exception, result = payload
+def with_payload(job: Job, payload: Row) -> Job:
+    """Return the job with what WHOLE has beside JOB."""
+    arguments, shown, *exception, result = payload
     return job._replace(
         arguments=job.arguments if arguments is None else arguments,
+        shown=shown,
         exception=None if exception[0] is None else Failure(*exception),
         result=result,
     )
+
+
+def blocked_by_of(row: Row) -> str | None:
+    """Return the limit that holds back the job of a row of JOB."""
+    name: str | None = row[len(JOB) - 2]
+    return name
 
 
 def turn_of(row: Row) -> int:
@@ -158,42 +219,58 @@ def delete_zeros(count: int) -> str:
     return f"DELETE FROM counters WHERE n = 0 AND ({keys})"
 
 
-def update_jobs(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Update `jobs` from rows of MOVING."""
-    changes = ", ".join(f"{column} = new.column{n}" for n, column in enumerate(MOVING[1:], 2))
+def update_jobs(db: sqlite3.Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Update `jobs` from rows of those columns, of which the first is the key."""
+    changes = ", ".join(f"{column} = new.column{n}" for n, column in enumerate(columns[1:], 2))
     for chunk in _chunks(rows):
-        values = _values(len(chunk), len(MOVING))
+        values = _values(len(chunk), len(columns))
         db.execute(
             f"UPDATE jobs SET {changes} FROM (VALUES {values}) AS new WHERE key = new.column1", _flat(chunk)
         )
 
 
+def delete_where(db: sqlite3.Connection, table: str, column: str, values: Sequence[Any]) -> None:
+    """Delete the rows of a table that have one of these values in a column."""
+    for chunk in _chunks(values):
+        db.execute(f"DELETE FROM {table} WHERE {column} IN ({_marks(len(chunk))})", chunk)
+
+
 def select_jobs(db: sqlite3.Connection, ids: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of CALLED of those ids that there are."""
     for chunk in _chunks(list(_known_forms(ids))):
-        marks = ", ".join("?" * len(chunk))
-        sql = f"SELECT {CALLED} FROM jobs JOIN arguments ON arguments.job = jobs.key WHERE id IN ({marks})"
-        yield from db.execute(sql, _flat(chunk)).fetchall()
+        sql = f"""
+            SELECT {CALLED} FROM jobs JOIN arguments ON arguments.job = jobs.key
+            WHERE id IN ({_marks(len(chunk))})"""
+        yield from db.execute(sql, chunk).fetchall()
 
 
-def ready_lanes(db: sqlite3.Connection) -> Iterator[tuple[Lane, int, int]]:
-    """Yield each lane that has ready jobs, with the first and the last of their turns."""
-    sql = """
-        SELECT slot, priority, tenant, queue, min(turn), max(turn) FROM jobs
-        WHERE state = 'pending' AND hold = 0 GROUP BY slot, priority, tenant, queue"""
-    for *lane, first, last in db.execute(sql).fetchall():
-        # The slot as text, which is as good a key: a damaged one must not keep the store closed.
-        yield tuple(lane), first, last
+def select_attempts(db: sqlite3.Connection, key: int) -> tuple[Attempt, ...]:
+    """Return what a job has tried before, in order."""
+    sql = f"SELECT {', '.join(ATTEMPT)} FROM attempts WHERE job = ? ORDER BY run, number"
+    return tuple(map(attempt_of, db.execute(sql, (key,)).fetchall()))
 
 
-def _known_forms(ids: Sequence[str]) -> Iterator[Row]:
+LANES = """
+    SELECT {place}, priority, tenant, queue, coalesce(limit_key, ''), min(turn), max(turn) FROM jobs
+    WHERE state = 'pending' AND hold = {hold} GROUP BY 1, 2, 3, 4, 5"""
+
+
+def waiting_lanes(db: sqlite3.Connection) -> Iterator[tuple[Lane, int, int]]:
+    """Yield each lane in which jobs wait for their turn, with the first and the last of these."""
+    for place, hold in (("slot", Hold.NONE), ("blocked_by", Hold.LIMITED)):
+        for *lane, first, last in db.execute(LANES.format(place=place, hold=int(hold))).fetchall():
+            # The slot as text, which is as good a key: a damaged one must not keep the store closed.
+            yield tuple(lane), first, last
+
+
+def _known_forms(ids: Sequence[str]) -> Iterator[bytes]:
     for job_id in ids:
         # What is no UUID is the id of no job.
         with suppress(ValueError):
-            yield (id_to_bytes(job_id),)
+            yield id_to_bytes(job_id)
 
 
-def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
     start = 0
     for size in SIZES:
         while len(rows) - start >= size:
@@ -202,7 +279,11 @@ def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 
 def _values(count: int, width: int) -> str:
-    return ", ".join([f"({', '.join('?' * width)})"] * count)
+    return ", ".join([f"({_marks(width)})"] * count)
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
 
 
 def _flat(rows: Sequence[Row]) -> list[Any]:

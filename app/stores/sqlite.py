@@ -11,9 +11,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from app.core import ThreadPoolExecutor
 from app.jobs.model import Job
@@ -22,18 +20,24 @@ from app.stores.base import (
     EXAMINED,
     Applied,
     Filter,
+    Once,
     Operation,
-    OperationFailedError,
     Page,
     Paging,
+    Queue,
+    Records,
+    Replayed,
+    StoredRecord,
     StoreUnavailableError,
     StoreUnusableError,
 )
 from app.stores.counters import Counters
 from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
-from app.stores.rows import LISTED, WHOLE, id_to_bytes, job_of, ready_lanes
-from app.stores.sqlite_batch import Batch, Memory
+from app.stores.rows import waiting_lanes
+from app.stores.sqlite_batch import Batch
+from app.stores.sqlite_reads import Reads
+from app.stores.sqlite_work import Memory, Work
 
 LOGGER = logging.getLogger(__name__)
 
@@ -42,12 +46,6 @@ APPLICATION_ID = 0x45727264
 
 LOCK_TIMEOUT = 5.0
 """Seconds that a write waits for another program's lock on the database."""
-
-LAST_KEY = (1 << 63) - 1
-"""No key is larger, and no number that SQLite takes."""
-
-INDEXES = {"task": "jobs_by_task", "queue": "jobs_by_queue", "state": "jobs_by_state"}
-"""By which column of a filter to look first, and the index for it."""
 
 
 class SqliteStore:
@@ -61,7 +59,6 @@ class SqliteStore:
     def __init__(self, path: Path, *, examined: int = EXAMINED, lock_timeout: float = LOCK_TIMEOUT) -> None:
         _require_folder(path)
         self._path = path
-        self._examined = examined
         # What was opened is closed again when the next step fails.
         with ExitStack() as opened:
             opened.callback(_own(path).release)
@@ -69,13 +66,15 @@ class SqliteStore:
             try:
                 self._db = opened.enter_context(closing(_connect(path, lock_timeout)))
                 _prepare(self._db, path)
-                self._memory = Memory(_load_counters(self._db), _load_lanes(self._db), _last_key(self._db))
-                self._reader = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
+                self._memory = _load_memory(self._db)
+                reader = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
                 # The event loop waits for no lock.
-                self._reader.execute("PRAGMA busy_timeout = 0")
-                self._scanner = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
+                reader.execute("PRAGMA busy_timeout = 0")
+                scanner = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
             except sqlite3.Error as exc:
                 raise StoreUnusableError(f"{path} cannot be opened: {exc}") from exc
+            self._looks = Reads(reader, path, examined)
+            self._scanning = Reads(scanner, path, examined)
             self._files = _identities(path)
             self._scans = ThreadPoolExecutor(1, "errand-scan")
             self._opened = opened.pop_all()
@@ -85,75 +84,52 @@ class SqliteStore:
         _require_unmoved(self._files)
         try:
             with _transaction(self._db):
-                batch = Batch(self._db, self._memory, now)
-                applied = batch.run(operations)
+                work = Work(self._db, self._memory, now)
+                applied = Batch(work).run(operations)
         except sqlite3.Error as exc:
             if _is_ours(exc):
                 raise
             raise StoreUnavailableError(f"{self._path}: {exc}") from exc
-        batch.remember()
+        work.remember()
         return applied
 
     async def get(self, tenant: str, job_id: str) -> Job | None:
         """See Store.get."""
-        sql = f"""
-            SELECT {WHOLE} FROM jobs
-            LEFT JOIN arguments ON arguments.job = jobs.key LEFT JOIN results ON results.job = jobs.key
-            WHERE id = ? AND tenant = ?"""
-        try:
-            key = id_to_bytes(job_id)
-        except ValueError:
-            return None
-        rows = self._read(self._reader, sql, (key, tenant))
-        if not rows:
-            return None
-        job = _readable(rows[0])
-        if job is None:
-            raise OperationFailedError(f"job {job_id} cannot be read")
-        return job
+        return self._looks.get(tenant, job_id)
 
     async def list(self, tenant: str, where: Filter, paging: Paging) -> Page:
         """See Store.list."""
         # A filter that no index serves reads many rows: not on the event loop.
-        return await self._scans.submit(self._page, tenant, where, paging)
+        return await self._scans.submit(self._scanning.page, tenant, where, paging)
+
+    async def recall(self, tenant: str, once: Once, now: int) -> Replayed | None:
+        """See Store.recall."""
+        return self._looks.recall(tenant, once, now)
+
+    async def records(
+        self, tenant: str, after: int, limit: int, *, job_id: str | None = None, where: Filter | None = None
+    ) -> Records:
+        """See Store.records."""
+        if job_id is not None:
+            return self._looks.records_of_job(tenant, job_id, after, limit)
+        return await self._scans.submit(self._scanning.records, tenant, after, limit, where or Filter())
+
+    async def last_position(self) -> int:
+        """See Store.last_position."""
+        return self._looks.last_position()
+
+    async def log(self, tenant: str, job_id: str) -> Sequence[StoredRecord]:
+        """See Store.log."""
+        return await self._scans.submit(self._scanning.log, tenant, job_id)
+
+    async def queues(self, tenant: str) -> Sequence[Queue]:
+        """See Store.queues."""
+        return await self._scans.submit(self._scanning.queues, tenant)
 
     def close(self) -> None:
         """See Store.close."""
         self._scans.shutdown()
         self._opened.close()
-
-    def _page(self, tenant: str, where: Filter, paging: Paging) -> Page:
-        query = _Query(tenant, where, paging)
-        try:
-            # Before the page is read: what is inserted meanwhile is newer than both.
-            floor = self._floor(query) if query.rest else None
-            rows = self._read(self._scanner, query.page, {**query.values, "floor": floor or 0})
-        except UnicodeEncodeError:
-            # A lone surrogate: no text that is stored has one.
-            return Page([], None)
-        page, more = rows[: paging.limit], rows[paging.limit :]
-        jobs = [job for job in map(_readable, page) if job is not None]
-        return Page(jobs, page[-1][0] if more else floor)
-
-    def _floor(self, query: "_Query") -> int | None:
-        """Return the key of the last row that may be examined; None when there are fewer."""
-        rows = self._read(self._scanner, query.floor, {**query.values, "examined": self._examined - 1})
-        return rows[0][0] if rows else None
-
-    def _read(self, connection: sqlite3.Connection, sql: str, values: Any) -> Sequence[Any]:
-        try:
-            return connection.execute(sql, values).fetchall()
-        except sqlite3.Error as exc:
-            raise StoreUnavailableError(f"{self._path}: {exc}") from exc
-
-
-def _readable(row: Sequence[Any]) -> Job | None:
-    """Return the job of a row; None for a damaged one, which must not hide the others: the log tells."""
-    try:
-        return job_of(row)
-    except Exception:
-        LOGGER.exception("the row of job %r cannot be read", row[1])
-        return None
 
 
 def _is_ours(exc: sqlite3.Error) -> bool:
@@ -161,32 +137,6 @@ def _is_ours(exc: sqlite3.Error) -> bool:
     if type(exc) is sqlite3.OperationalError:
         return getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
     return type(exc) not in (sqlite3.DatabaseError, sqlite3.InternalError)
-
-
-class _Query:
-    """The statements for a page of a list: by the index that serves the filter best."""
-
-    def __init__(self, tenant: str, where: Filter, paging: Paging) -> None:
-        given = {name: value for name, value in asdict(where).items() if value is not None}
-        indexed = next((column for column in INDEXES if column in given), None)
-        self.rest = [column for column in given if column != indexed]
-        """Columns of the filter that the index does not serve."""
-        # A cursor comes from outside, and may be larger than any key.
-        before = LAST_KEY if paging.before is None else min(paging.before, LAST_KEY)
-        self.values = {**given, "tenant": tenant, "before": before, "limit": paging.limit + 1}
-        index = INDEXES.get(indexed or "", "jobs_of_tenant")
-        found = _conjunction("tenant = :tenant", indexed and f"{indexed} = :{indexed}", "key < :before")
-        fits = _conjunction(found, "key >= :floor", *(f"{column} = :{column}" for column in self.rest))
-        self.floor = f"""
-            SELECT key FROM jobs INDEXED BY {index} WHERE {found}
-            ORDER BY key DESC LIMIT 1 OFFSET :examined"""
-        self.page = f"""
-            SELECT {LISTED} FROM jobs INDEXED BY {index} LEFT JOIN results ON results.job = jobs.key
-            WHERE {fits} ORDER BY key DESC LIMIT :limit"""
-
-
-def _conjunction(*conditions: str | None) -> str:
-    return " AND ".join(filter(None, conditions))
 
 
 # -- opening -----------------------------------------------------------------
@@ -306,6 +256,18 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def _load_memory(db: sqlite3.Connection) -> Memory:
+    (trimmed,) = db.execute("SELECT value FROM marks WHERE name = 'trimmed'").fetchone()
+    return Memory(
+        _load_counters(db),
+        _load_lanes(db),
+        last_key=_last(db, "key", "jobs"),
+        # Not the last that is there: what was erased may have been later.
+        last_position=max(trimmed, _last(db, "position", "events")),
+        paused=frozenset(db.execute("SELECT tenant, queue FROM pauses").fetchall()),
+    )
+
+
 def _load_counters(db: sqlite3.Connection) -> Counters:
     with closing(db.execute("SELECT tenant, queue, task, state, n FROM counters")) as rows:
         return Counters({(tenant, queue, task, state): n for tenant, queue, task, state, n in rows})
@@ -313,11 +275,11 @@ def _load_counters(db: sqlite3.Connection) -> Counters:
 
 def _load_lanes(db: sqlite3.Connection) -> Lanes:
     lanes = Lanes()
-    for lane, first, last in ready_lanes(db):
+    for lane, first, last in waiting_lanes(db):
         lanes.restore(lane, first, last)
     return lanes
 
 
-def _last_key(db: sqlite3.Connection) -> int:
-    key: int = db.execute("SELECT coalesce(max(key), 0) FROM jobs").fetchone()[0]
-    return key
+def _last(db: sqlite3.Connection, column: str, table: str) -> int:
+    number: int = db.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()[0]
+    return number

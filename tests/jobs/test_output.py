@@ -10,7 +10,7 @@ import time
 import pytest
 
 from app.jobs import output
-from app.jobs.model import Progress
+from app.jobs.model import Line, Progress
 from app.jobs.output import LIMIT, LINE_COST, LINE_LIMIT, PART, PART_LINES, Output, repeat
 
 PATIENCE = 30

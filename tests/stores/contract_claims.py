@@ -101,7 +101,7 @@ class Claiming(Database):
     def test_insertions_that_failed_do_not_put_their_lane_behind_the_others(self, store):
         for _ in range(9):
             with pytest.raises(Exception):  # noqa: B017, PT011
-                store.apply([Insert(new_job(queue="q")), Insert(new_job(task="\ud800"))], NOW)
+                store.apply([Insert([new_job(queue="q")]), Insert([new_job(task="\ud800")])], NOW)
         insert(store, new_job(queue="q"))
         insert(store, *[new_job(queue="other") for _ in range(9)])
         assert "q" in {job.queue for job in claim(store, 2)}
@@ -112,9 +112,9 @@ class Claiming(Database):
 
     def test_a_job_is_claimed_in_the_batch_that_inserts_it(self, store):
         job = new_job(arguments='{"args":[7],"kwargs":{}}')
-        applied = store.apply([Claim("worker", {Slot.THREAD: 1}), Insert(job)], NOW)
+        applied = store.apply([Claim("worker", {Slot.THREAD: 1}), Insert([job])], NOW)
         (claimed,), inserted = applied.outcomes
-        assert inserted == job
+        assert inserted == [job]
         assert claimed == transition(job, Claimed(claimed.token, "worker"), NOW) == get(store, job)
         assert changes_of(applied) == {job.id: bare(claimed)}
 
@@ -185,7 +185,7 @@ class Claiming(Database):
 
     def test_a_promotion_sees_the_jobs_of_its_own_batch(self, store):
         due, later = scheduled(1), scheduled(5)
-        applied = store.apply([Promote(), Insert(due), Insert(later)], NOW + SECOND)
+        applied = store.apply([Promote(), Insert([due]), Insert([later])], NOW + SECOND)
         assert applied.outcomes[0] == Promoted(1, later.run_at)
         assert set(changes_of(applied)) == set(ids([due, later]))
 

@@ -127,23 +127,23 @@ class Storing(Database):
 
     def test_an_insertion_reports_the_job_and_lists_it_as_changed(self, store):
         job = new_job()
-        assert store.apply([Insert(job)], NOW) == Applied([job], [job])
+        assert store.apply([Insert([job])], NOW) == Applied([[job]], [job])
 
     def test_a_job_that_is_there_already_is_not_replaced(self, store):
         job = new_job()
         insert(store, job)
         with pytest.raises(Exception):  # noqa: B017, PT011  (each database has its own)
-            store.apply([Insert(job._replace(task="another"))], NOW)
+            store.apply([Insert([job._replace(task="another")])], NOW)
         assert get(store, job) == job
 
     def test_a_batch_that_cannot_be_carried_out_stores_nothing(self, store):
         good, bad = new_job(), new_job(queue="\ud800")
         with pytest.raises(Exception):  # noqa: B017, PT011
-            store.apply([Insert(good, Limits(queue=1)), Insert(bad)], NOW)
+            store.apply([Insert([good], Limits(queue=1)), Insert([bad])], NOW)
         assert get(store, good) is None
         assert claim(store, 9) == []
         # Nor is it counted: there is still room for one.
-        assert one(store, Insert(good, Limits(queue=1, tenant=1))) == good
+        assert one(store, Insert([good], Limits(queue=1, tenant=1))) == [good]
 
     @pytest.mark.parametrize(
         "name", ["", "no-uuid", "0" * 32, "0198f00d-0000-7000-8000-00000000000", "\ud800"]
@@ -160,8 +160,8 @@ class Storing(Database):
         outcomes = store.apply(
             [
                 Change(job.id, (Succeeded(1, "1"),)),
-                Insert(new_job(), Limits(queue=0)),
-                Insert(other),
+                Insert([new_job()], Limits(queue=0)),
+                Insert([other]),
                 Change(new_job().id, (CancelRequested(),)),
                 Change(job.id, (CancelRequested("why"),)),
             ],
@@ -214,13 +214,13 @@ class Storing(Database):
 
     def test_a_job_can_be_changed_in_the_batch_that_inserts_it(self, store):
         job = new_job()
-        applied = store.apply([Insert(job), Change(job.id, (CancelRequested(),))], NOW)
+        applied = store.apply([Insert([job]), Change(job.id, (CancelRequested(),))], NOW)
         assert applied.outcomes[1].state is State.CANCELLED
         assert changes_of(applied) == {job.id: bare(get(store, job))}
 
     def test_an_inserted_job_is_listed_as_changed_though_a_change_of_it_is_refused(self, store):
         job = new_job()
-        applied = store.apply([Insert(job), Change(job.id, (CancelRequested(),), "theirs")], NOW)
+        applied = store.apply([Insert([job]), Change(job.id, (CancelRequested(),), "theirs")], NOW)
         assert isinstance(applied.outcomes[1], JobNotFoundError)
         assert changes_of(applied) == {job.id: bare(job)}
 
@@ -249,31 +249,31 @@ class Storing(Database):
 
     def test_a_queue_takes_as_many_waiting_jobs_of_all_tenants_as_its_limit(self, store):
         limits = Limits(queue=2)
-        batch = [Insert(new_job(tenant=name, queue="q"), limits) for name in ("a", "b", "c")]
-        outcomes = store.apply([*batch, Insert(new_job(queue="other"), limits)], NOW).outcomes
+        batch = [Insert([new_job(tenant=name, queue="q")], limits) for name in ("a", "b", "c")]
+        outcomes = store.apply([*batch, Insert([new_job(queue="other")], limits)], NOW).outcomes
         assert [isinstance(outcome, Job) for outcome in outcomes] == [True, True, False, True]
         assert isinstance(outcomes[2], QueueFullError)
-        assert isinstance(one(store, Insert(new_job(queue="q"), limits)), QueueFullError)
+        assert isinstance(one(store, Insert([new_job(queue="q")], limits)), QueueFullError)
 
         # What runs does not wait.
         claim(store, 3)
-        assert isinstance(one(store, Insert(new_job(queue="q"), limits)), Job)
+        assert isinstance(one(store, Insert([new_job(queue="q")], limits)), list)
 
     def test_a_tenant_has_as_many_unfinished_jobs_as_its_limit(self, store):
         limits = Limits(tenant=2)
-        batch = [Insert(new_job(queue=name), limits) for name in ("a", "b", "c")]
-        outcomes = store.apply([*batch, Insert(new_job(tenant="theirs"), limits)], NOW).outcomes
+        batch = [Insert([new_job(queue=name)], limits) for name in ("a", "b", "c")]
+        outcomes = store.apply([*batch, Insert([new_job(tenant="theirs")], limits)], NOW).outcomes
         assert [isinstance(outcome, Job) for outcome in outcomes] == [True, True, False, True]
         assert isinstance(outcomes[2], QuotaExceededError)
 
         (running,) = claim(store, 1)
-        assert isinstance(one(store, Insert(new_job(), limits)), QuotaExceededError)
+        assert isinstance(one(store, Insert([new_job()], limits)), QuotaExceededError)
         change(store, running, Failed(running.token, BROKEN))
-        assert isinstance(one(store, Insert(new_job(), limits)), Job)
+        assert isinstance(one(store, Insert([new_job()], limits)), list)
 
     def test_scheduled_jobs_count_as_waiting(self, store):
         insert(store, scheduled(9, queue="q"))
-        assert isinstance(one(store, Insert(new_job(queue="q"), Limits(queue=1))), QueueFullError)
+        assert isinstance(one(store, Insert([new_job(queue="q")], Limits(queue=1))), QueueFullError)
 
     def test_limits_hold_after_the_store_is_opened_again(self, open_store):
         first = open_store()
@@ -284,9 +284,9 @@ class Storing(Database):
         first.close()
 
         second = open_store()
-        assert isinstance(one(second, Insert(new_job(), Limits(tenant=2))), QuotaExceededError)
-        assert isinstance(one(second, Insert(new_job(), Limits(queue=1))), QueueFullError)
-        assert isinstance(one(second, Insert(new_job(), Limits(queue=2, tenant=3))), Job)
+        assert isinstance(one(second, Insert([new_job()], Limits(tenant=2))), QuotaExceededError)
+        assert isinstance(one(second, Insert([new_job()], Limits(queue=1))), QueueFullError)
+        assert isinstance(one(second, Insert([new_job()], Limits(queue=2, tenant=3))), list)
         second.close()
 
     # -- fencing -------------------------------------------------------------

@@ -57,8 +57,8 @@ def scheduled(seconds: float, **changes: Any) -> Job:
 
 def insert(store: Store, *jobs: Job) -> None:
     """Store jobs in one batch."""
-    outcomes = store.apply([Insert(job) for job in jobs], NOW).outcomes
-    assert list(outcomes) == list(jobs)
+    outcomes = store.apply([Insert([job]) for job in jobs], NOW).outcomes
+    assert list(outcomes) == [[job] for job in jobs]
 
 
 def one(store: Store, operation: Operation, now: int = NOW) -> Any:

@@ -202,7 +202,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), n=st.integers(1, 4))
     def submit(self, data: st.DataObject, n: int) -> None:
-        self.apply(*[Insert(self.drawn_job(data)) for _ in range(n)])
+        self.apply(*[Insert([self.drawn_job(data)]) for _ in range(n)])
 
     @rule(data=st.data())
     def submit_at_the_limits(self, data: st.DataObject) -> None:
@@ -211,11 +211,11 @@ class StoreMachine(RuleBasedStateMachine):
         waiting = self.count(queue=job.queue, state=State.PENDING)
         unfinished = self.count(tenant=job.tenant, done=False)
         full, quota = self.store.apply(
-            [Insert(job, Limits(queue=waiting)), Insert(job, Limits(tenant=unfinished))], self.now
+            [Insert([job], Limits(queue=waiting)), Insert([job], Limits(tenant=unfinished))], self.now
         ).outcomes
         assert isinstance(full, QueueFullError)
         assert isinstance(quota, QuotaExceededError)
-        self.apply(Insert(job, Limits(waiting + 1, unfinished + 1)))
+        self.apply(Insert([job], Limits(waiting + 1, unfinished + 1)))
         assert job.id in self.jobs
 
     @rule(free=FREE)
@@ -252,7 +252,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.apply(
             Claim("first", free),
             Change(running.id, events),
-            Insert(self.drawn_job(data)),
+            Insert([self.drawn_job(data)]),
             Promote(),
             Change(self.chosen(data).id, (CancelRequested("with others"),)),
             Claim("second", free),

@@ -646,7 +646,7 @@ def test_a_finalizer_may_wait_for_the_store_under_the_tickers_lock(house):
     job = Job(new_id(NOW), "default", "x", Slot.THREAD, NOW, NOW + SECOND, hold=Hold.DUE_LATER)
     house.writer.listen(lambda jobs: house.queue.missed())
     with house.queue._ticker._news:
-        assert house.writer.submit(Insert(job)).result(SOON) == job
+        assert house.writer.submit(Insert([job])).result(SOON) == [job]
 
 
 def test_a_callback_may_submit_and_cancel(house, pool):

@@ -105,7 +105,7 @@ def test_what_is_set_aside_still_counts_as_waiting(store):
     insert(store, job)
     spoil(store, job)
     claim(store, 1)
-    assert isinstance(one(store, Insert(new_job(), Limits(queue=1))), QueueFullError)
+    assert isinstance(one(store, Insert([new_job()], Limits(queue=1))), QueueFullError)
 
 
 def test_a_batch_that_fails_after_all_sets_nothing_aside(store):
@@ -113,7 +113,7 @@ def test_a_batch_that_fails_after_all_sets_nothing_aside(store):
     insert(store, job)
     spoil(store, job)
     with pytest.raises(UnicodeEncodeError):
-        store.apply([Claim("worker", {Slot.THREAD: 1}), Insert(new_job(tenant="\ud800"))], NOW)
+        store.apply([Claim("worker", {Slot.THREAD: 1}), Insert([new_job(tenant="\ud800")])], NOW)
     assert stored(store, job) == ("pending", Hold.NONE)
 
 

@@ -268,7 +268,7 @@ def test_a_database_locked_by_another_program_is_unavailable_until_it_is_let_go(
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailableError, match="database is locked"):
-            store.apply([Insert(job)], NOW)
+            store.apply([Insert([job])], NOW)
         assert get(store, job) is None
     insert(store, job)
     assert get(store, job) == job
@@ -289,12 +289,14 @@ def test_a_full_disk_makes_the_store_unavailable_until_there_is_room(store):
     job, large = new_job(), new_job(arguments="x" * 1_000_000)
     store._db.execute(f"PRAGMA max_page_count = {pragma(store, 'page_count') + 10}")
     with pytest.raises(StoreUnavailableError, match="disk is full"):
-        store.apply([Insert(job, Limits(queue=1)), Insert(large, Limits(queue=2))], NOW)
+        store.apply([Insert([job], Limits(queue=1)), Insert([large], Limits(queue=2))], NOW)
     assert (get(store, job), get(store, large)) == (None, None)
     assert claim(store, 9) == []
 
     store._db.execute("PRAGMA max_page_count = 1000000")
-    first, second = store.apply([Insert(large, Limits(queue=1)), Insert(job, Limits(queue=1))], NOW).outcomes
+    first, second = store.apply(
+        [Insert([large], Limits(queue=1)), Insert([job], Limits(queue=1))], NOW
+    ).outcomes
     assert first == large == get(store, large)
     assert isinstance(second, QueueFullError)
 
@@ -303,11 +305,11 @@ def test_a_fault_of_an_operation_is_not_taken_for_the_disk(store):
     job = new_job()
     insert(store, job)
     with pytest.raises(sqlite3.IntegrityError):
-        store.apply([Insert(job)], NOW)
+        store.apply([Insert([job])], NOW)
     with pytest.raises(OverflowError):
-        store.apply([Insert(new_job(run_at=2**63))], NOW)
+        store.apply([Insert([new_job(run_at=2**63)])], NOW)
     with pytest.raises(UnicodeEncodeError):
-        store.apply([Insert(new_job(tenant="\ud800"))], NOW)
+        store.apply([Insert([new_job(tenant="\ud800")])], NOW)
     store._db.execute("ALTER TABLE probe RENAME TO elsewhere")
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         store.apply([Probe()], NOW)

@@ -4,9 +4,12 @@ import pytest
 
 from app.core import State
 from app.jobs.model import Outcome
-from app.stores import rows, sqlite_batch
+from app.stores import rows, sqlite_batch, sqlite_routes, sqlite_work
 from app.stores.base import Filter, Paging
-from app.stores.sqlite import SqliteStore, _Query
+from app.stores.sqlite import SqliteStore
+from app.stores.sqlite_insert import HOLDER, KNOWN
+from app.stores.sqlite_reads import OF_JOB, OF_TENANT, OLDEST, Query
+from app.stores.sqlite_sweep import OLD, OLD_KEYS, RESULTS
 from tests.stores.driving import NOW
 
 
@@ -34,14 +37,14 @@ def test_promotion_walks_the_index_of_due_times(store, sql, values):
     assert "B-TREE" not in steps
 
 
-@pytest.mark.parametrize("sql", [sqlite_batch.RUNNING, sqlite_batch.TRY_AGAIN])
+@pytest.mark.parametrize("sql", [sqlite_routes.RUNNING, sqlite_routes.TRY_AGAIN])
 def test_recovery_finds_what_ran_by_its_index(store, sql):
     assert "INDEX jobs_running" in plan(store, sql, ())
 
 
 @pytest.mark.parametrize(
     ("sql", "values"),
-    [(sqlite_batch.HOLD_BACK, ("{}",)), (sqlite_batch.LET_GO, ("{}",)), (sqlite_batch.COUNT_UNKNOWN, ())],
+    [(sqlite_routes.HOLD_BACK, ("{}",)), (sqlite_routes.LET_GO, ("{}",)), (sqlite_routes.COUNT_UNKNOWN, ())],
 )
 def test_recovery_reads_none_of_the_jobs_that_are_done(store, sql, values):
     assert "INDEX jobs_by_state (tenant=? AND state=?)" in plan(store, sql, values)
@@ -54,9 +57,53 @@ def test_counts_that_are_zero_are_found_by_their_key(store, count):
     assert "SCAN" not in steps
 
 
-def test_turns_are_dealt_without_reading_what_is_not_ready(store):
-    steps = plan(store, sqlite_batch.DEAL_TURNS, ())
-    assert "INDEX jobs_ready" in steps
+@pytest.mark.parametrize(
+    ("sql", "index"), zip(sqlite_routes.DEALS, ("jobs_ready", "jobs_blocked"), strict=True)
+)
+def test_turns_are_dealt_without_reading_what_waits_for_something_else(store, sql, index):
+    assert f"INDEX {index}" in plan(store, sql, ())
+
+
+ORDERED = {
+    "expired": (sqlite_batch.EXPIRED, (NOW, 5), "jobs_expiring"),
+    "next expiry": (sqlite_batch.NEXT_EXPIRY, (), "jobs_expiring"),
+    "admission": (sqlite_work.BLOCKED, ("plain/", 5), "jobs_blocked (blocked_by=?)"),
+    "retention": (OLD, (NOW, 5), "jobs_done"),
+    "retention of results": (RESULTS, (NOW, 0, 0, 5), "jobs_done"),
+    "retention of idempotency keys": (OLD_KEYS, (NOW, 5), "idempotency_by_age"),
+    "history of a job": (OF_JOB, (1, 0, "", "~", 5), "events_of_job (job=? AND position>?)"),
+    "oldest of a queue": (OLDEST, ("ours", "q"), "jobs_by_state (tenant=? AND state=?)"),
+}
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_what_is_read_in_order_is_read_in_the_order_of_its_index(store, name):
+    sql, values, index = ORDERED[name]
+    steps = plan(store, sql, values)
+    assert f"INDEX {index}" in steps
+    assert "B-TREE" not in steps
+
+
+def test_the_history_of_all_jobs_is_read_in_the_order_of_its_positions(store):
+    values = {"after": 0, "upto": 10_000, "tenant": "ours", "limit": 9}
+    steps = plan(store, OF_TENANT.format("tenant = :tenant"), values)
+    assert "events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in steps
+    assert "B-TREE" not in steps
+
+
+@pytest.mark.parametrize(
+    ("sql", "values", "index"),
+    [
+        (HOLDER, ("ours", "plain", "k"), "jobs_by_unique_key (tenant=? AND task=? AND unique_key=?)"),
+        (KNOWN, ("ours", "/jobs", "k", 0), "PRIMARY KEY (tenant=? AND route=? AND key=?)"),
+        (sqlite_work.LOWEST.format("limit_key = ?"), ("plain", ""), "jobs_admitted (task=? AND limit_key=?)"),
+        (sqlite_work.LOWEST.format("1"), ("plain",), "jobs_admitted (task=?)"),
+    ],
+)
+def test_keys_and_permits_are_found_by_their_index(store, sql, values, index):
+    steps = plan(store, sql, values)
+    assert index in steps
+    assert "SCAN jobs" not in steps
 
 
 @pytest.mark.parametrize(
@@ -68,10 +115,11 @@ def test_turns_are_dealt_without_reading_what_is_not_ready(store):
         (Filter(queue="q"), "jobs_by_queue (tenant=? AND queue=? AND rowid<?)"),
         (Filter(outcome=Outcome.FAILED), "jobs_of_tenant (tenant=? AND rowid<?)"),
         (Filter(State.PENDING, None, "plain", "q"), "jobs_by_task (tenant=? AND task=? AND rowid<?)"),
+        (Filter(q="0198", tags=[("a", "b")], created_after=1), "jobs_of_tenant (tenant=? AND rowid<?)"),
     ],
 )
 def test_a_page_is_read_in_the_order_of_its_index(store, where, index):
-    query = _Query("ours", where, Paging())
+    query = Query("ours", where, Paging())
     values = {**query.values, "floor": 0, "examined": 9}
     for sql in (query.page, query.floor):
         steps = plan(store, sql, values).replace("key<?", "rowid<?").replace("key>? AND rowid<?", "rowid<?")

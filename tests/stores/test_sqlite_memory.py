@@ -38,7 +38,7 @@ def test_lanes_that_have_nothing_waiting_are_forgotten(store, monkeypatch):
     monkeypatch.setattr("app.stores.lanes.PRUNE_AT", 5)
     monkeypatch.setattr(lanes, "_prune_at", 5)
     for n in range(40):
-        one(store, Insert(new_job(queue=f"q{n}")))
+        one(store, Insert([new_job(queue=f"q{n}")]))
         claim(store, 1)
         assert len(lanes.last) <= 6
 
@@ -62,7 +62,7 @@ def test_a_batch_that_failed_leaves_no_trace_in_memory(store):
         memory.counters.waiting("default"),
     )
     with pytest.raises(UnicodeEncodeError):
-        store.apply([Insert(new_job()), Claim("\ud800", {Slot.THREAD: 1})], NOW)
+        store.apply([Insert([new_job()]), Claim("\ud800", {Slot.THREAD: 1})], NOW)
     assert before == (
         memory.last_key,
         memory.lanes.last,

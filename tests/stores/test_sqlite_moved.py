@@ -28,7 +28,7 @@ def store(path):
 def test_a_file_that_was_removed_is_noticed_before_anything_is_promised(store, path, suffix):
     Path(f"{path}{suffix}").unlink()
     with pytest.raises(StoreUnavailableError, match="removed or replaced"):
-        store.apply([Insert(new_job())], NOW)
+        store.apply([Insert([new_job()])], NOW)
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", ".lock"])
@@ -41,7 +41,7 @@ def test_the_files_behind_a_link_are_watched_too(store, path, tmp_path, suffix):
         insert(linked, new_job())
         Path(f"{path}{suffix}").unlink()
         with pytest.raises(StoreUnavailableError, match="removed or replaced"):
-            linked.apply([Insert(new_job())], NOW)
+            linked.apply([Insert([new_job()])], NOW)
     finally:
         linked.close()
 
@@ -50,7 +50,7 @@ def test_a_file_that_was_replaced_is_another_one(store, path, tmp_path):
     shutil.copy(path, tmp_path / "copy")
     (tmp_path / "copy").replace(path)
     with pytest.raises(StoreUnavailableError, match="removed or replaced"):
-        store.apply([Insert(new_job())], NOW)
+        store.apply([Insert([new_job()])], NOW)
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])

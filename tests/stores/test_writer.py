@@ -106,7 +106,9 @@ def test_what_threads_submit_during_a_commit_shares_the_next_one(gated):
     jobs = [new_job() for _ in range(40)]
     futures = []
     threads = [
-        threading.Thread(target=lambda part=part: futures.extend(writer.submit(Insert(job)) for job in part))
+        threading.Thread(
+            target=lambda part=part: futures.extend(writer.submit(Insert([job])) for job in part)
+        )
         for part in (jobs[:10], jobs[10:20], jobs[20:30], jobs[30:])
     ]
     for thread in threads:
@@ -129,8 +131,8 @@ def test_a_batch_has_a_largest_size(gated):
 def test_each_future_gets_its_own_outcome(gated):
     store, writer = gated
     job = new_job()
-    inserted = writer.submit(Insert(job))
-    full = writer.submit(Insert(new_job(), Limits(queue=1)))
+    inserted = writer.submit(Insert([job]))
+    full = writer.submit(Insert([new_job()], Limits(queue=1)))
     unknown = writer.submit(Change(new_job().id, (CancelRequested(),)))
     cancelled = writer.submit(Change(job.id, (CancelRequested(),)))
     store.gate.release(2)
@@ -142,7 +144,7 @@ def test_each_future_gets_its_own_outcome(gated):
 
 def test_a_result_is_durable_before_it_is_told(path, writer):
     job = new_job()
-    writer.submit(Insert(job)).result(SOON)
+    writer.submit(Insert([job])).result(SOON)
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
 
@@ -151,7 +153,7 @@ def test_the_clock_is_asked_once_for_each_batch(store):
     times = iter(range(NOW, NOW + 100))
     writer = Writer(store, lambda: next(times))
     job = new_job()
-    writer.submit(Insert(job)).result(SOON)
+    writer.submit(Insert([job])).result(SOON)
     assert writer.submit(Change(job.id, (CancelRequested(),))).result(SOON).finished_at == NOW + 1
     writer.close()
 
@@ -163,9 +165,9 @@ def test_a_claim_rides_in_the_batch_that_inserts_and_in_the_one_that_settles(sto
     worker = Slots(1)
     writer.attach(worker)
     first, second = new_job(), new_job()
-    assert writer.submit(Insert(first)).result(SOON) == first
+    assert writer.submit(Insert([first])).result(SOON) == [first]
     assert [job.id for job in worker.taken] == [first.id]
-    writer.submit(Insert(second)).result(SOON)
+    writer.submit(Insert([second])).result(SOON)
     assert len(worker.taken) == 1
 
     worker.free += 1
@@ -180,7 +182,7 @@ def test_claimed_jobs_are_taken_before_anybody_is_told(writer):
     worker.take = lambda jobs: order.append("taken")
     writer.attach(worker)
     writer.listen(lambda jobs: order.append("listener"))
-    future = writer.submit(Insert(new_job()))
+    future = writer.submit(Insert([new_job()]))
     future.add_done_callback(lambda _: order.append("future"))
     future.result(SOON)
     writer.close()
@@ -199,7 +201,7 @@ def test_a_worker_that_raises_holds_up_nobody(store, writer, caplog, part):
     setattr(worker, part, broken)
     writer.attach(worker)
     job = new_job()
-    assert writer.submit(Insert(job)).result(SOON) == job
+    assert writer.submit(Insert([job])).result(SOON) == [job]
     assert writer.submit(Probe()).result(SOON) is None
     assert "worker is broken" in caplog.text
 
@@ -210,7 +212,7 @@ def test_a_worker_that_raises_holds_up_nobody(store, writer, caplog, part):
 def test_a_poisonous_operation_fails_alone(gated, caplog):
     store, writer = gated
     before, poison, after = new_job(), new_job(task="\ud800"), new_job()
-    futures = [writer.submit(Insert(job)) for job in (before, poison, after)]
+    futures = [writer.submit(Insert([job])) for job in (before, poison, after)]
     store.gate.release(100)
     assert futures[0].result(SOON) == before
     assert isinstance(futures[1].exception(SOON), OperationFailedError)
@@ -225,7 +227,7 @@ def test_what_is_stored_beside_a_poisonous_operation_is_claimed(gated):
     worker = Slots(2)
     writer.attach(worker)
     good = new_job()
-    futures = [writer.submit(Insert(good)), writer.submit(Insert(good)), writer.submit(Promote())]
+    futures = [writer.submit(Insert([good])), writer.submit(Insert([good])), writer.submit(Promote())]
     store.gate.release(100)
     assert futures[0].result(SOON) == good
     assert isinstance(futures[1].exception(SOON), OperationFailedError)
@@ -240,7 +242,7 @@ def test_a_claim_that_fails_harms_no_other_operation_and_leaves_them_in_one_batc
     worker.request = lambda: Claim("\ud800", {Slot.THREAD: 1})
     writer.attach(worker)
     jobs = [new_job() for _ in range(3)]
-    futures = [writer.submit(Insert(job)) for job in jobs]
+    futures = [writer.submit(Insert([job])) for job in jobs]
     store.gate.release(100)
     assert [future.result(SOON) for future in futures] == jobs
     assert writer.submit(Probe()).result(SOON) is None
@@ -258,13 +260,13 @@ def test_a_store_that_is_unavailable_refuses_the_whole_batch_and_the_next_one_wo
     job = new_job()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        futures = [writer.submit(operation) for operation in (Insert(job), Probe())]
+        futures = [writer.submit(operation) for operation in (Insert([job]), Probe())]
         refusals = [future.exception(SOON) for future in futures]
     assert [type(refusal) for refusal in refusals] == [StoreUnavailableError] * 2
     assert refusals[0] is not refusals[1]
     assert "database is locked" in caplog.text
     assert get(store, job) is None
-    assert writer.submit(Insert(job)).result(SOON) == job
+    assert writer.submit(Insert([job])).result(SOON) == [job]
 
 
 def test_a_worker_hears_that_its_claim_was_refused_before_anybody_else_does(path, store, writer):
@@ -291,11 +293,11 @@ def test_nobody_hears_of_a_claim_that_was_not_made(path, store, writer):
 
 def test_a_row_that_cannot_be_read_stops_no_claim(store, writer, caplog):
     bad, good = new_job(), new_job()
-    writer.submit(Insert(bad)).result(SOON)
+    writer.submit(Insert([bad])).result(SOON)
     store._db.execute("UPDATE jobs SET tags = '{'")
     worker = Slots(1)
     writer.attach(worker)
-    writer.submit(Insert(good)).result(SOON)
+    writer.submit(Insert([good])).result(SOON)
     assert ([job.id for job in worker.taken], worker.misses) == ([good.id], 0)
     assert f"job {bad.id} cannot be read" in caplog.text
 
@@ -324,7 +326,7 @@ def test_callbacks_and_listeners_that_raise_do_not_end_the_writer(gated, caplog,
     writer.listen(broken)
     writer.listen(heard.append)
     job = new_job()
-    futures = [writer.submit(Insert(job)), writer.submit(Probe())]
+    futures = [writer.submit(Insert([job])), writer.submit(Probe())]
     futures[0].add_done_callback(broken)
     store.gate.release(100)
     assert futures[0].result(SOON) == job
@@ -337,7 +339,7 @@ def test_callbacks_and_listeners_that_raise_do_not_end_the_writer(gated, caplog,
 def test_a_future_cancelled_before_its_batch_is_never_carried_out(gated):
     store, writer = gated
     job, other = new_job(), new_job()
-    dropped, kept = writer.submit(Insert(job)), writer.submit(Insert(other))
+    dropped, kept = writer.submit(Insert([job])), writer.submit(Insert([other]))
     assert dropped.cancel()
     store.gate.release(100)
     assert kept.result(SOON) == other
@@ -359,8 +361,8 @@ def test_listeners_hear_what_was_changed_and_not_what_was_refused(writer):
     heard = []
     writer.listen(heard.extend)
     job = new_job()
-    writer.submit(Insert(job)).result(SOON)
-    writer.submit(Insert(new_job(), Limits(queue=0))).exception(SOON)
+    writer.submit(Insert([job])).result(SOON)
+    writer.submit(Insert([new_job()], Limits(queue=0))).exception(SOON)
     cancelled = writer.submit(Change(job.id, (CancelRequested(),))).result(SOON)
     assert heard == [job, cancelled]
 
@@ -370,13 +372,13 @@ def test_listeners_hear_what_was_changed_and_not_what_was_refused(writer):
 
 def test_closing_carries_out_what_was_submitted_and_refuses_what_comes_later(gated):
     store, writer = gated
-    futures = [writer.submit(Insert(new_job())) for _ in range(5)]
+    futures = [writer.submit(Insert([new_job()])) for _ in range(5)]
     closer = threading.Thread(target=writer.close)
     closer.start()
     store.gate.release(100)
     closer.join(SOON)
     assert all(get(store, future.result(0)) for future in futures)
-    late = writer.submit(Insert(new_job()))
+    late = writer.submit(Insert([new_job()]))
     assert isinstance(late.exception(0), StoreUnavailableError)
     writer.close()
 
@@ -400,7 +402,7 @@ def test_refusals_of_the_lifecycle_reach_the_caller(writer):
     worker = Slots(1)
     writer.attach(worker)
     job = new_job()
-    writer.submit(Insert(job)).result(SOON)
+    writer.submit(Insert([job])).result(SOON)
     writer.submit(Change(job.id, (Succeeded(worker.taken[0].token, "1"),))).result(SOON)
     refusal = writer.submit(Change(job.id, (CancelRequested(),))).exception(SOON)
     assert isinstance(refusal, JobFinishedError)

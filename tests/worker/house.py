@@ -78,7 +78,7 @@ class House:
 
     def submit(self, task, *args, **options):
         """Store a job and return it as stored."""
-        return self.writer.submit(Insert(self.job(task, *args, **options))).result(PATIENCE)
+        return self.writer.submit(Insert([self.job(task, *args, **options)])).result(PATIENCE)[0]
 
     def job(self, task, *args, priority=0, due_in=0, tags=None, timeout=None, **kwargs):
         """Return a job that is not stored yet. due_in: microseconds. timeout: seconds."""

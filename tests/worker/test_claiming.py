@@ -84,7 +84,7 @@ def test_a_claim_refused_apart_from_its_batch_is_repeated_until_it_is_answered(r
     # The batch fails by its second job; then its parts are carried out, and the claim is the last.
     locking = Locking(house, program, lambda batch: [type(part) for part in batch] == [Claim])
     job, poison = house.job(plain, 4), house.job(plain, tags={"lone": "\ud800"})
-    stored, failed = submit_together(house, Insert(job), Insert(poison))
+    stored, failed = submit_together(house, Insert([job]), Insert([poison]))
     assert stored.result(PATIENCE) == job
     assert isinstance(failed.exception(PATIENCE), OperationFailedError)
     locking.wait(3)
@@ -101,7 +101,7 @@ def test_a_claim_refused_with_its_whole_batch_is_repeated_until_it_is_answered(r
     house.flush()
     # Past the writer, which rests, so that no batch with a claim comes with it.
     job = house.job(plain, 4)
-    house.store.apply([Insert(job)], house.clock())
+    house.store.apply([Insert([job])], house.clock())
     locking = Locking(house, program, lambda _: True)
     assert isinstance(house.writer.submit(Probe()).exception(PATIENCE), StoreUnavailableError)
     locking.wait(3)

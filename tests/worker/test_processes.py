@@ -11,8 +11,7 @@ import pytest
 
 from app.core import State, wait
 from app.jobs.errors import JobFinishedError
-from app.jobs.model import Outcome, Progress, Stopped
-from app.jobs.model import Line
+from app.jobs.model import Line, Outcome, Progress, Stopped
 from app.jobs.process import Report
 from tests.worker.house import PATIENCE
 from tests.worker.process_tasks import TASKS

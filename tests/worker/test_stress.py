@@ -52,7 +52,7 @@ def submit_and_cancel(house, seed, jobs):
     dice = random.Random(seed)
     for n in range(1, JOBS // THREADS + 1):
         job = house.job(dice.choice(KINDS), n)
-        stored = house.writer.submit(Insert(job))
+        stored = house.writer.submit(Insert([job]))
         if dice.random() < 0.5:
             stored.result(PATIENCE)
         request = house.writer.submit(Change(job.id, (CancelRequested(),))) if dice.random() < 0.5 else None

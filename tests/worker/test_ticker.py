@@ -50,7 +50,7 @@ def test_more_jobs_due_at_once_than_one_promotion_takes_all_run(run):
     clock = ManualClock()
     house = run(plain, clock=clock)
     jobs = [house.job(plain, n, due_in=HOUR) for n in range(Promote().limit + 100)]
-    wait([house.writer.submit(Insert(job)) for job in jobs])
+    wait([house.writer.submit(Insert([job])) for job in jobs])
     clock.now += HOUR
     assert {house.wait_for(job).state for job in jobs} == {State.FINISHED}
 

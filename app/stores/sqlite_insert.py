@@ -1,0 +1,189 @@
+"""Insertions into the SQLite store: new jobs, the keys of which there may be one, and idempotency keys."""
+
+from collections.abc import Sequence
+
+from app.jobs.model import Hold, Job
+from app.stores.base import (
+    ONCE_KEPT,
+    Insert,
+    KeyReusedError,
+    Once,
+    Replayed,
+    StoreError,
+)
+from app.stores.permits import NO_LIMIT
+from app.stores.rows import (
+    ARGUMENTS,
+    JOB,
+    UUID_BYTES,
+    Row,
+    id_to_bytes,
+    id_to_text,
+    insert_rows,
+    new_row,
+)
+from app.stores.sqlite_work import Entry, Work
+
+HOLDER = """
+    SELECT id FROM jobs INDEXED BY jobs_by_unique_key
+    WHERE unique_key IS NOT NULL AND state IN ('pending', 'running')
+        AND tenant = ? AND task = ? AND unique_key = ?"""
+
+KNOWN = """
+    SELECT digest, jobs FROM idempotency WHERE tenant = ? AND route = ? AND key = ? AND created_at > ?"""
+
+KEEP = "UPDATE jobs SET kept_until = max(kept_until, ?) WHERE id = ?"
+
+Key = tuple[str, str, str]
+
+
+class Insertion:
+    """Takes in the insertions of a batch, and writes their rows together."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._rows: list[Row] = []
+        self._arguments: list[Row] = []
+        self._gated: list[Entry] = []
+        self._holders: dict[Key, str] = {}
+        """Who has a unique key, of the jobs of this batch: tenant, task, key."""
+        self._once: dict[Key, tuple[bytes, Sequence[str]]] = {}
+        """What idempotency keys stand for, of this batch: tenant, route, key."""
+
+    def add(self, operation: Insert) -> list[Job] | Replayed | StoreError:
+        """Take in one insertion; `flush` writes it."""
+        try:
+            return self._replay(operation) or self._store(operation)
+        except StoreError as exc:
+            return exc
+
+    # -- idempotency ---------------------------------------------------------
+
+    def _replay(self, operation: Insert) -> Replayed | None:
+        once = operation.once
+        if once is None:
+            return None
+        known = self._known(operation.jobs[0].tenant, once)
+        if known is None:
+            return None
+        digest, ids = known
+        if digest != once.digest:
+            raise KeyReusedError(once.key)
+        return Replayed([job for job in map(self._job, ids) if job is not None])
+
+    def _known(self, tenant: str, once: Once) -> tuple[bytes, Sequence[str]] | None:
+        noted = self._once.get((tenant, once.route, once.key))
+        if noted is not None:
+            return noted
+        since = self._work.now - ONCE_KEPT
+        row = self._work.db.execute(KNOWN, (tenant, once.route, once.key, since)).fetchone()
+        return None if row is None else (row[0], ids_of(row[1]))
+
+    def _note(self, once: Once, jobs: Sequence[Job]) -> None:
+        work, tenant = self._work, jobs[0].tenant
+        ids = [job.id for job in jobs]
+        self._once[tenant, once.route, once.key] = once.digest, ids
+        packed = b"".join(map(id_to_bytes, ids))
+        work.db.execute(
+            "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?, ?)",
+            (tenant, once.route, once.key, once.digest, packed, work.now),
+        )
+
+    # -- uniqueness ----------------------------------------------------------
+
+    def holder_of(self, job: Job) -> str | None:
+        """Return the id of the job that has this one's key; None when none has, or there is no key."""
+        if job.key is None:
+            return None
+        key = (job.tenant, job.task, job.key)
+        noted = self._holders.get(key)
+        if noted is not None:
+            entry = self._work.entries.get(noted)
+            # It was new in this batch; what has come to an end in it since then holds no key.
+            return None if entry is not None and entry.job.done else noted
+        row = self._work.db.execute(HOLDER, key).fetchone()
+        return None if row is None else id_to_text(row[0])
+
+    # -- storing -------------------------------------------------------------
+
+    def _store(self, operation: Insert) -> list[Job]:
+        standing, new = self._sort_out(operation.jobs)
+        if new:
+            self._work.deltas.admit(new, operation.limits)
+        kept_until = 0 if operation.once is None else self._work.now + ONCE_KEPT
+        for job in new:
+            if job.key is not None:
+                self._holders[job.tenant, job.task, job.key] = job.id
+            self._take_in(job)
+        if operation.once is not None:
+            self.flush()
+            self._note(operation.once, standing)
+            self._work.db.executemany(KEEP, {(kept_until, id_to_bytes(job.id)) for job in standing})
+        return standing
+
+    def _sort_out(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+        """Return those who stand for the jobs, and which of them are new."""
+        standing, new = [], []
+        keys: dict[Key, Job] = {}
+        for job in jobs:
+            key = (job.tenant, job.task, job.key or "")
+            known = None if job.key is None else keys.get(key) or self._standing(job)
+            if known is None:
+                new.append(job)
+            if job.key is not None:
+                keys[key] = known or job
+            standing.append(known or job)
+        return standing, new
+
+    def _standing(self, job: Job) -> Job | None:
+        holder = self.holder_of(job)
+        return None if holder is None else self._job(holder)
+
+    def _job(self, job_id: str) -> Job | None:
+        """Return a job as the batch has it; None when there is none."""
+        work = self._work
+        if job_id not in work.entries:
+            if job_id in work.inserted:
+                return work.inserted[job_id]
+            work.load([job_id])
+        entry = work.entries.get(job_id)
+        return None if entry is None else entry.job
+
+    def _take_in(self, job: Job) -> None:
+        work = self._work
+        work.last_key = key = work.last_key + 1
+        work.inserted[job.id] = job
+        hold, turn = job.hold, 0
+        paused = (job.tenant, job.queue) in work.paused
+        limited = work.grants.limits_of(job) is not NO_LIMIT
+        if job.ready and (paused or limited):
+            hold = Hold.PAUSED
+        elif job.ready:
+            turn = work.turns.enter(job.slot, job)
+        if hold is Hold.PAUSED and not paused:
+            # Let through the gates when its row is there: it may have to outrank others for that.
+            self._gated.append(_entry_of(key, job))
+        self._rows.append(new_row(key, job, hold, turn))
+        self._arguments.append((key, job.arguments, job.shown))
+        work.record(key, None, job)
+
+    def flush(self) -> None:
+        """Write the rows of what was taken in."""
+        work = self._work
+        insert_rows(work.db, "jobs", JOB, self._rows)
+        insert_rows(work.db, "arguments", ARGUMENTS, self._arguments)
+        gated, self._rows, self._arguments, self._gated = self._gated, [], [], []
+        for entry in gated:
+            work.entries[entry.job.id] = entry
+        for entry in gated:
+            work.move(entry, entry.job)
+
+
+def _entry_of(key: int, job: Job) -> Entry:
+    held = job._replace(hold=Hold.PAUSED)
+    return Entry(key, 0, None, held, held, held)
+
+
+def ids_of(packed: bytes) -> list[str]:
+    """Return the ids of a row of `idempotency`."""
+    return [id_to_text(packed[at : at + UUID_BYTES]) for at in range(0, len(packed), UUID_BYTES)]

@@ -1,0 +1,272 @@
+"""What is read of the SQLite store, over one connection that sees what was committed."""
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app.jobs.history import Record, RecordKind
+from app.jobs.model import Job
+from app.stores.base import (
+    ONCE_KEPT,
+    Filter,
+    KeyReusedError,
+    Once,
+    OperationFailedError,
+    Page,
+    Paging,
+    Queue,
+    Records,
+    Replayed,
+    StoredRecord,
+    StoreUnavailableError,
+)
+from app.stores.rows import LISTED, WHOLE, id_to_bytes, id_to_text, job_of, select_attempts
+from app.stores.sqlite_insert import KNOWN, ids_of
+
+LOGGER = logging.getLogger(__name__)
+
+LAST_KEY = (1 << 63) - 1
+"""No key is larger, and no number that SQLite takes."""
+
+INDEXES = {"task": "jobs_by_task", "queue": "jobs_by_queue", "state": "jobs_by_state"}
+"""By which column of a filter to look first, and the index for it."""
+
+GET = f"""
+    SELECT {WHOLE} FROM jobs
+    LEFT JOIN arguments ON arguments.job = jobs.key LEFT JOIN results ON results.job = jobs.key
+    WHERE id = ? AND tenant = ?"""
+
+TRIMMED = "SELECT value FROM marks WHERE name = 'trimmed'"
+
+LAST_POSITION = f"SELECT max(coalesce(max(position), 0), ({TRIMMED})) FROM events"
+
+JOB_KEY = "SELECT key, trimmed FROM jobs WHERE id = ? AND tenant = ?"
+
+RECORD = "position, id, task, queue, kind, at, data"
+
+OF_JOB = f"""
+    SELECT {RECORD} FROM events JOIN jobs ON key = events.job
+    WHERE events.job = ? AND position > ? AND kind >= ? AND kind <= ? ORDER BY position LIMIT ?"""
+
+OF_TENANT = f"""
+    SELECT {RECORD} FROM events JOIN jobs ON key = events.job
+    WHERE position > :after AND position <= :upto AND {{}} ORDER BY position LIMIT :limit"""
+
+DEPTHS = """
+    SELECT queue, sum(iif(state = 'pending', n, 0)), sum(iif(state = 'running', n, 0)) FROM counters
+    WHERE tenant = ? AND state IN ('pending', 'running') GROUP BY queue"""
+
+OLDEST = """
+    SELECT run_at FROM jobs INDEXED BY jobs_by_state
+    WHERE tenant = ? AND state = 'pending' AND queue = ? AND NOT hold & 1 ORDER BY key LIMIT 1"""
+
+
+class Reads:
+    """Reads over one connection, by one thread at a time. Each raises StoreUnavailableError.
+
+    examined: rows that a page of a list examines at most.
+    """
+
+    def __init__(self, db: sqlite3.Connection, path: Path, examined: int) -> None:
+        self._db = db
+        self._path = path
+        self._examined = examined
+
+    # -- jobs ----------------------------------------------------------------
+
+    def get(self, tenant: str, job_id: str) -> Job | None:
+        """See Store.get."""
+        try:
+            key = id_to_bytes(job_id)
+        except ValueError:
+            return None
+        rows = self._read(GET, (key, tenant))
+        if not rows:
+            return None
+        job = _readable(rows[0])
+        if job is None:
+            raise OperationFailedError(f"job {job_id} cannot be read")
+        if job.attempt > 1 or job.run > 1 or (job.attempt and job.started_at is None):
+            job = job._replace(attempts=self._attempts(rows[0][0]))
+        return job
+
+    def _attempts(self, key: int) -> Any:
+        try:
+            return select_attempts(self._db, key)
+        except sqlite3.Error as exc:
+            raise StoreUnavailableError(f"{self._path}: {exc}") from exc
+
+    def page(self, tenant: str, where: Filter, paging: Paging) -> Page:
+        """See Store.list."""
+        query = Query(tenant, where, paging)
+        try:
+            # Before the page is read: what is inserted meanwhile is newer than both.
+            floor = self._floor(query) if query.rest else None
+            rows = self._read(query.page, {**query.values, "floor": floor or 0})
+        except UnicodeEncodeError:
+            # A lone surrogate: no text that is stored has one.
+            return Page([], None)
+        page, more = rows[: paging.limit], rows[paging.limit :]
+        jobs = [job for job in map(_readable, page) if job is not None]
+        return Page(jobs, page[-1][0] if more else floor)
+
+    def _floor(self, query: "Query") -> int | None:
+        """Return the key of the last row that may be examined; None when there are fewer."""
+        rows = self._read(query.floor, {**query.values, "examined": self._examined - 1})
+        return rows[0][0] if rows else None
+
+    def recall(self, tenant: str, once: Once, now: int) -> Replayed | None:
+        """See Store.recall."""
+        rows = self._read(KNOWN, (tenant, once.route, once.key, now - ONCE_KEPT))
+        if not rows:
+            return None
+        digest, packed = rows[0]
+        if digest != once.digest:
+            raise KeyReusedError(once.key)
+        jobs = (self.get(tenant, job_id) for job_id in ids_of(packed))
+        return Replayed([job for job in jobs if job is not None])
+
+    # -- their history -------------------------------------------------------
+
+    def records_of_job(self, tenant: str, job_id: str, after: int, limit: int) -> Records:
+        """See Store.records."""
+        found = self._key_of(tenant, job_id)
+        if found is None:
+            return Records([], after, trimmed=False, more=False)
+        key, trimmed = found
+        rows = self._read(OF_JOB, (key, min(after, LAST_KEY), "", "~", limit))
+        records = list(map(_record_of, rows))
+        position = records[-1].position if records else after
+        return Records(records, position, trimmed=trimmed > after, more=len(rows) == limit)
+
+    def records(self, tenant: str, after: int, limit: int, where: Filter) -> Records:
+        """See Store.records."""
+        ((last,),) = self._read(LAST_POSITION, ())
+        ((trimmed,),) = self._read(TRIMMED, ())
+        # No more than a page of a list examines: most of them may be other tenants'.
+        upto = min(last, after + self._examined)
+        conditions, values = _conditions(where)
+        sql = OF_TENANT.format(_conjunction("tenant = :tenant", *conditions))
+        bounds = {"tenant": tenant, "after": min(after, LAST_KEY), "upto": upto, "limit": limit}
+        try:
+            rows = self._read(sql, {**values, **bounds})
+        except UnicodeEncodeError:
+            rows = []
+        records = list(map(_record_of, rows))
+        position = records[-1].position if len(rows) == limit else max(after, upto)
+        return Records(records, position, trimmed=trimmed > after, more=position < last)
+
+    def last_position(self) -> int:
+        """See Store.last_position."""
+        ((last,),) = self._read(LAST_POSITION, ())
+        return int(last)
+
+    def log(self, tenant: str, job_id: str) -> Sequence[StoredRecord]:
+        """See Store.log."""
+        found = self._key_of(tenant, job_id)
+        if found is None:
+            return []
+        kind = RecordKind.LOG
+        return list(map(_record_of, self._read(OF_JOB, (found[0], 0, kind, kind, LAST_KEY))))
+
+    def _key_of(self, tenant: str, job_id: str) -> tuple[int, int] | None:
+        try:
+            rows = self._read(JOB_KEY, (id_to_bytes(job_id), tenant))
+        except ValueError:
+            return None
+        return rows[0] if rows else None
+
+    # -- queues --------------------------------------------------------------
+
+    def queues(self, tenant: str) -> Sequence[Queue]:
+        """See Store.queues."""
+        depths = {name: (pending, running) for name, pending, running in self._read(DEPTHS, (tenant,))}
+        paused = {name for (name,) in self._read("SELECT queue FROM pauses WHERE tenant = ?", (tenant,))}
+        return [
+            Queue(name, name in paused, *depths.get(name, (0, 0)), self._oldest(tenant, name))
+            for name in sorted({*depths, *paused})
+        ]
+
+    def _oldest(self, tenant: str, queue: str) -> int | None:
+        rows = self._read(OLDEST, (tenant, queue))
+        return rows[0][0] if rows else None
+
+    def _read(self, sql: str, values: Any) -> Sequence[Any]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as exc:
+            raise StoreUnavailableError(f"{self._path}: {exc}") from exc
+
+
+def _readable(row: Sequence[Any]) -> Job | None:
+    """Return the job of a row; None for a damaged one, which must not hide the others: the log tells."""
+    try:
+        return job_of(row)
+    except Exception:
+        LOGGER.exception("the row of job %r cannot be read", row[1])
+        return None
+
+
+def _record_of(row: Sequence[Any]) -> StoredRecord:
+    position, id_, task, queue, kind, at, data = row
+    return StoredRecord(position, id_to_text(id_), task, queue, Record(RecordKind(kind), at, data))
+
+
+# -- filters -----------------------------------------------------------------
+
+PLAIN = ("state", "outcome", "task", "queue")
+"""What a filter compares as it is."""
+
+CONDITIONS = {
+    **{column: f"{column} = :{column}" for column in PLAIN},
+    "created_after": "created_at > :created_after",
+    "created_before": "created_at < :created_before",
+    "q": "(instr(lower(hex(id)), :id_part) = 1 OR instr(lower(task), :task_part) > 0)",
+}
+
+HAS_TAG = "EXISTS (SELECT 1 FROM json_each(tags) WHERE key = :tag{0} AND json_each.value = :value{0})"
+
+
+def _conditions(where: Filter) -> tuple[list[str], dict[str, Any]]:
+    """Return a filter as conditions, those of CONDITIONS first, and their values."""
+    values: dict[str, Any] = {
+        name: value for name in CONDITIONS if (value := getattr(where, name)) is not None
+    }
+    conditions = [CONDITIONS[name] for name in values]
+    if where.q is not None:
+        part = where.q.lower()
+        # As hex() writes it; what cannot begin an id is found in none.
+        values.update(id_part=part.replace("-", "") or "-", task_part=part)
+    for number, (tag, value) in enumerate(where.tags):
+        conditions.append(HAS_TAG.format(number))
+        values.update({f"tag{number}": tag, f"value{number}": value})
+    return conditions, values
+
+
+class Query:
+    """The statements for a page of a list: by the index that serves the filter best."""
+
+    def __init__(self, tenant: str, where: Filter, paging: Paging) -> None:
+        conditions, given = _conditions(where)
+        indexed = next((column for column in INDEXES if column in given), None)
+        served = None if indexed is None else CONDITIONS[indexed]
+        self.rest = [condition for condition in conditions if condition != served]
+        """Conditions of the filter that the index does not serve."""
+        # A cursor comes from outside, and may be larger than any key.
+        before = LAST_KEY if paging.before is None else min(paging.before, LAST_KEY)
+        self.values = {**given, "tenant": tenant, "before": before, "limit": paging.limit + 1}
+        index = INDEXES.get(indexed or "", "jobs_of_tenant")
+        found = _conjunction("tenant = :tenant", served, "jobs.key < :before")
+        fits = _conjunction(found, "jobs.key >= :floor", *self.rest)
+        self.floor = f"""
+            SELECT key FROM jobs INDEXED BY {index} WHERE {found}
+            ORDER BY key DESC LIMIT 1 OFFSET :examined"""
+        self.page = f"""
+            SELECT {LISTED} FROM jobs INDEXED BY {index} LEFT JOIN results ON results.job = jobs.key
+            WHERE {fits} ORDER BY jobs.key DESC LIMIT :limit"""
+
+
+def _conjunction(*conditions: str | None) -> str:
+    return " AND ".join(filter(None, conditions))

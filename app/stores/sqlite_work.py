@@ -1,0 +1,422 @@
+"""The jobs that one transaction on the SQLite store works on.
+
+They are loaded once, moved by the lifecycle's own functions, and written back together.
+So the transition table holds here as it stands, and the SQL only selects and stores.
+"""
+
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from app.core import State
+from app.jobs.history import RecordKind, records_of
+from app.jobs.lifecycle import Event, Logged, transition
+from app.jobs.model import GATES, Hold, Job, Slot
+from app.stores.counters import Counters, Deltas
+from app.stores.lanes import Lanes, Turns
+from app.stores.permits import NO_LIMIT, Grants, Limit, Permits, held_by
+from app.stores.rows import (
+    ATTEMPT,
+    JOB,
+    MOVING,
+    RARE,
+    RECORD,
+    RESULT,
+    SELECT_JOB,
+    Row,
+    add_counts,
+    attempt_rows,
+    blocked_by_of,
+    delete_where,
+    has_payload,
+    id_to_text,
+    insert_rows,
+    job_of,
+    moving_row,
+    rare_row,
+    result_row,
+    select_attempts,
+    select_jobs,
+    turn_of,
+    update_jobs,
+    with_payload,
+)
+
+LOGGER = logging.getLogger(__name__)
+
+PROGRESS_KEPT = 200
+"""Records of progress that are kept of a job that runs; it may report some for days."""
+
+ONE = f"""
+    SELECT {SELECT_JOB}, arguments FROM jobs LEFT JOIN arguments ON arguments.job = jobs.key
+    WHERE key = ?"""
+
+# Not "due later" any more, or it would be due for ever; what was set aside because it was due, is.
+SET_ASIDE = f"""
+    UPDATE jobs SET hold = hold & ~{Hold.DUE_LATER:d} | {Hold.UNREADABLE:d}, version = version + 1
+    WHERE key = ? RETURNING id"""
+
+BLOCKED = f"""
+    SELECT {SELECT_JOB}, arguments FROM jobs JOIN arguments ON arguments.job = jobs.key
+    WHERE state = 'pending' AND hold = 16 AND blocked_by = ? ORDER BY priority DESC, turn, key LIMIT ?"""
+
+# The last of those with a permit, by the index of what is ready and has a limit: no more than may be.
+LOWEST = f"""
+    SELECT {SELECT_JOB}, arguments FROM jobs INDEXED BY jobs_admitted
+    JOIN arguments ON arguments.job = jobs.key
+    WHERE state = 'pending' AND hold = 0 AND limit_key IS NOT NULL AND task = ? AND {{}}
+    ORDER BY priority, turn DESC, key DESC LIMIT 1"""
+
+PAYLOAD = """
+    SELECT NULL, NULL, exception_type, exception_message, exception_traceback, result
+    FROM results WHERE job = ?"""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the store's writer knows without asking the database. It is the only one that writes."""
+
+    counters: Counters
+    lanes: Lanes
+    last_key: int
+    last_position: int
+    paused: frozenset[tuple[str, str]]
+    """Tenant and queue."""
+    permits: Permits = field(default_factory=Permits)
+    slots: Mapping[str, Slot] | None = None
+    """What jobs of the known tasks occupy; None before a worker has said so."""
+    progress: dict[int, deque[int]] = field(default_factory=dict)
+    """Where the records of progress of running jobs are, by the job's key."""
+    swept: tuple[int, int] = (0, 0)
+    """Up to where results were dropped already."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A job in work. stored: as it was before the batch. written: as the transaction has it.
+
+    blocked_by: the limit that it waits for. spoke: whether something was logged.
+    """
+
+    key: int
+    turn: int
+    blocked_by: str | None
+    stored: Job
+    written: Job
+    job: Job
+    written_place: tuple[int, str | None] = (0, None)
+    spoke: bool = False
+
+
+Found = tuple[Row, Entry]
+
+
+class Work:
+    """The working set of a transaction that the caller has begun."""
+
+    def __init__(self, db: sqlite3.Connection, memory: Memory, now: int) -> None:
+        self.db = db
+        self.memory = memory
+        self.now = now
+        self.deltas = Deltas(memory.counters)
+        self.turns = Turns(memory.lanes)
+        self.grants = Grants(memory.permits)
+        self.last_key = memory.last_key
+        self.last_position = memory.last_position
+        self.paused = memory.paused
+        self.slots = memory.slots
+        self.swept = memory.swept
+        self.inserted: dict[str, Job] = {}
+        self.entries: dict[str, Entry] = {}
+        self._records: list[Row] = []
+        self._trimmed: dict[int, list[int]] = {}
+
+    def remember(self) -> None:
+        """Take over what was committed."""
+        memory = self.memory
+        memory.counters.add(self.deltas.by_key)
+        memory.lanes.add(self.turns)
+        memory.permits.add(self.grants)
+        memory.last_key, memory.last_position = self.last_key, self.last_position
+        memory.paused, memory.slots, memory.swept = self.paused, self.slots, self.swept
+
+    def changed(self) -> list[Job]:
+        """Return the jobs that are new, or not as they were, or have said something."""
+        moved = {
+            job_id: entry.job
+            for job_id, entry in self.entries.items()
+            if entry.spoke or not _alike(entry.job, entry.stored)
+        }
+        return list({**self.inserted, **moved}.values())
+
+    # -- taking jobs into work -----------------------------------------------
+
+    def load(self, ids: Iterable[str]) -> None:
+        """Take jobs into work, with all that `Store.get` shows of them."""
+        for row in select_jobs(self.db, list(set(ids))):
+            self._complete(self.adopt(row))
+
+    def _complete(self, entry: Entry) -> None:
+        job = entry.job
+        if job is not entry.stored:
+            return
+        if job.done and (payload := self.db.execute(PAYLOAD, (entry.key,)).fetchone()):
+            job = with_payload(job, payload)._replace(shown=job.shown)
+        if job.attempt > 1 or job.run > 1 or (job.attempt and job.started_at is None):
+            job = job._replace(attempts=select_attempts(self.db, entry.key))
+        entry.job = entry.stored = entry.written = job
+
+    def adopt(self, row: Row) -> Entry:
+        """Take a row into work, unless the batch has it already, and newer."""
+        job = job_of(row)
+        found = self.entries.get(job.id)
+        if found is None:
+            turn, blocked_by = turn_of(row), blocked_by_of(row)
+            found = Entry(row[0], turn, blocked_by, job, job, job, (turn, blocked_by))
+            self.entries[job.id] = found
+        return found
+
+    def find(self, sql: str, values: Sequence[object] = ()) -> list[Found]:
+        """Take what a query finds into work; it is made after `save`.
+
+        A row that cannot be read is set aside, and the query made again without it: all
+        the others would wait for its sake otherwise, and those to come too.
+        """
+        while True:
+            try:
+                rows = self.db.execute(sql, values).fetchall()
+                return [(row, self.adopt(row[: len(JOB)])) for row in rows]
+            except Exception as exc:
+                if _is_of_the_database(exc) or not self._set_aside(sql, values):
+                    raise
+
+    def _set_aside(self, sql: str, values: Sequence[object]) -> bool:
+        """Have a query of jobs find no more what cannot be read of it; tell whether that is anything."""
+        keys = self.db.execute(f"SELECT key FROM ({sql})", values).fetchall()
+        unreadable = [(key, exc) for (key,) in keys if (exc := self._fault(key))]
+        for key, exc in unreadable:
+            (id_,) = self.db.execute(SET_ASIDE, (key,)).fetchone()
+            text = "job %s cannot be read (%s): it is set aside until the next start"
+            LOGGER.error(text, id_to_text(id_), type(exc).__name__)
+        return bool(unreadable)
+
+    def _fault(self, key: int) -> Exception | None:
+        """Return what is raised when a job is read; None when it can be."""
+        try:
+            for row in self.db.execute(ONE, (key,)):
+                job_of(row[: len(JOB)])
+        except Exception as exc:
+            if _is_of_the_database(exc):
+                raise
+            return exc
+        return None
+
+    def reload(self) -> None:
+        """Read again what SQL may have changed behind the working set: pending jobs."""
+        waiting = [id_ for id_, entry in self.entries.items() if entry.job.state is State.PENDING]
+        for row in select_jobs(self.db, waiting):
+            job = job_of(row)
+            entry = self.entries[job.id]
+            entry.turn, entry.blocked_by = entry.written_place = turn_of(row), blocked_by_of(row)
+            if (job.version, job.hold, job.slot, job.limit_key) != (
+                entry.job.version, entry.job.hold, entry.job.slot, entry.job.limit_key,
+            ):  # fmt: skip
+                entry.job = entry.written = job._replace(attempts=entry.job.attempts)
+
+    # -- moving them ---------------------------------------------------------
+
+    def apply(self, entry: Entry, events: Iterable[Event]) -> None:
+        """Apply lifecycle events, all or none. Raises TransitionError."""
+        job, spoken = entry.job, []
+        for event in events:
+            before, job = job, transition(job, event, self.now)
+            if job is not before:
+                spoken.append((event, job))
+        for event, after in spoken:
+            self.record(entry.key, event, after)
+            entry.spoke = entry.spoke or isinstance(event, Logged)
+        self.move(entry, job)
+
+    def apply_to(self, found: Iterable[Found], event_for: Callable[[Job], Event]) -> list[Job]:
+        """Apply an event to each of the jobs that a query has found; return those, moved or not."""
+        entries = [entry for _, entry in found]
+        for entry in entries:
+            self.apply(entry, (event_for(entry.job),))
+        return [entry.job for entry in entries]
+
+    def move(self, entry: Entry, job: Job) -> None:
+        """Let a job become this, through the gates, with its permits, its turn and the counts."""
+        before, blocked_by, limits = entry.job, entry.blocked_by, self.grants.limits_of(job)
+        had = held_by(before, blocked_by, limits)
+        job, entry.blocked_by = self._gated(job, had, limits)
+        has = held_by(job, entry.blocked_by, limits)
+        for name in has:
+            if name not in had:
+                self.grants.take(name)
+        for name in had:
+            if name not in has:
+                self.grants.give_back(name)
+        self._queue_up(entry, before, blocked_by, job)
+        self.deltas.move(before, job)
+        entry.job = job
+
+    def _gated(self, job: Job, had: Sequence[str], limits: Sequence[Limit]) -> tuple[Job, str | None]:
+        """Return the job as the gates let it through or hold it back, and the limit that does."""
+        if job.state is not State.PENDING:
+            return job, None
+        hold, blocked_by = job.hold & ~GATES, None
+        if not hold and (job.tenant, job.queue) in self.paused:
+            hold = Hold.PAUSED
+        elif not hold and limits is not NO_LIMIT:
+            blocked_by = self._first_closed(job, had, limits)
+            hold = Hold.NONE if blocked_by is None else Hold.LIMITED
+        return (job if hold == job.hold else job._replace(hold=hold)), blocked_by
+
+    def _first_closed(self, job: Job, had: Sequence[str], limits: Sequence[Limit]) -> str | None:
+        for name, _ in limits:
+            may_outrank = self.grants.comes(name, job.priority)
+            if name in had or self.grants.free(name) > 0:
+                continue
+            if not (may_outrank and self._outranks(job, name)):
+                return name
+        return None
+
+    def _outranks(self, job: Job, name: str) -> bool:
+        """Have a ready job of a lower priority give up its permit, if there is one."""
+        self.save()
+        whose, values = ("limit_key = ?", (job.task, job.limit_key)) if name[0] != "/" else ("1", (job.task,))
+        for _, entry in self.find(LOWEST.format(whose), values):
+            if entry.job.priority < job.priority:
+                self._send_back(entry, name)
+                return True
+        return False
+
+    def _send_back(self, entry: Entry, name: str) -> None:
+        limits = self.grants.limits_of(entry.job)
+        kept = [limit.name for limit in limits]
+        for given in kept[kept.index(name) :]:
+            self.grants.give_back(given)
+        entry.job, entry.blocked_by = entry.job._replace(hold=Hold.LIMITED), name
+        entry.turn = self.turns.enter(name, entry.job)
+
+    def _queue_up(self, entry: Entry, before: Job, blocked_by: str | None, job: Job) -> None:
+        """Deal a turn to a job that has come to another place to wait in."""
+        place = _place(job, entry.blocked_by)
+        # One that was put back has had its turn, and keeps it: it waits behind nobody.
+        put_back = before.state is State.RUNNING and job.attempt < before.attempt
+        if place is not None and not put_back:
+            stays = _place(before, blocked_by) == place and before.priority == job.priority
+            entry.turn = entry.turn if stays else self.turns.enter(place, job)
+
+    def admit(self) -> bool:
+        """Give the permits that are free to those whose turn it is; tell whether anybody got one."""
+        admitted = False
+        while self.grants.freed:
+            name = self.grants.freed.pop()
+            free = self.grants.free(name)
+            if free > 0:
+                self.save()
+                for _, entry in self.find(BLOCKED, (name, free)):
+                    self.turns.serve(name, entry.job, entry.turn)
+                    self.move(entry, entry.job)
+                    admitted = True
+        return admitted
+
+    # -- writing back --------------------------------------------------------
+
+    def record(self, key: int, event: Event | None, job: Job) -> None:
+        """Keep what the event has to say. event: None for the submission."""
+        for record in records_of(event, job, self.now):
+            self.last_position += 1
+            self._records.append((self.last_position, key, *record))
+            if record.kind is RecordKind.PROGRESS:
+                self._trim(key)
+        if job.state is not State.RUNNING:
+            self.memory.progress.pop(key, None)
+
+    def _trim(self, key: int) -> None:
+        """Have the oldest records of a job's progress dropped when there are too many."""
+        tail = self.memory.progress.setdefault(key, deque())
+        tail.append(self.last_position)
+        if len(tail) > PROGRESS_KEPT:
+            self._trimmed[key] = list(islice(tail, PROGRESS_KEPT // 2))
+            self.memory.progress[key] = deque(islice(tail, PROGRESS_KEPT // 2, None))
+
+    def save(self) -> None:
+        """Write what has changed since it was last written."""
+        dirty = [entry for entry in self.entries.values() if _is_dirty(entry)]
+        moving = [moving_row(entry.key, entry.job, entry.blocked_by, entry.turn) for entry in dirty]
+        update_jobs(self.db, MOVING, moving)
+        update_jobs(self.db, RARE, [rare_row(entry.key, entry.job) for entry in dirty if _is_rare(entry)])
+        self._save_payloads(dirty)
+        for entry in dirty:
+            entry.written, entry.written_place = entry.job, (entry.turn, entry.blocked_by)
+        self._save_records()
+
+    def _save_payloads(self, dirty: Sequence[Entry]) -> None:
+        rows = [
+            result_row(entry.key, entry.job)
+            for entry in dirty
+            if entry.job.done and not entry.written.done and has_payload(entry.job)
+        ]
+        insert_rows(self.db, "results", RESULT, rows, "REPLACE")
+        reopened = [entry.key for entry in dirty if entry.written.done and not entry.job.done]
+        delete_where(self.db, "results", "job", reopened)
+        insert_rows(self.db, "attempts", ("job", *ATTEMPT), list(_new_attempts(dirty)))
+
+    def _save_records(self) -> None:
+        insert_rows(self.db, "events", RECORD, self._records)
+        self._records = []
+        for key, positions in self._trimmed.items():
+            # A batch that failed may have left a position here that is another record's by now.
+            self.db.execute(
+                "DELETE FROM events WHERE position BETWEEN ? AND ? AND job = ? AND kind = 'progress'",
+                (positions[0], positions[-1], key),
+            )
+            self.db.execute("UPDATE jobs SET trimmed = ? WHERE key = ?", (positions[-1], key))
+            self.trim_to(positions[-1])
+        self._trimmed = {}
+
+    def trim_to(self, position: int) -> None:
+        """Take note that an event of that position is gone."""
+        self.db.execute("UPDATE marks SET value = max(value, ?) WHERE name = 'trimmed'", (position,))
+
+    def save_counters(self) -> None:
+        """Write what has changed in the counts."""
+        add_counts(self.db, [(*key, n) for key, n in self.deltas.take_unsaved().items() if n])
+
+
+def _place(job: Job, blocked_by: str | None) -> str | None:
+    """Return where a job waits for its turn."""
+    if job.state is not State.PENDING:
+        return None
+    return job.slot if not job.hold else blocked_by if job.hold == Hold.LIMITED else None
+
+
+def _alike(job: Job, other: Job) -> bool:
+    """Tell whether no more than the gates tells two of a job apart."""
+    return job is other or (job.version, job.logged) == (other.version, other.logged)
+
+
+def _is_dirty(entry: Entry) -> bool:
+    return entry.job is not entry.written or entry.written_place != (entry.turn, entry.blocked_by)
+
+
+def _is_rare(entry: Entry) -> bool:
+    job, written = entry.job, entry.written
+    return job.tags is not written.tags or (job.run, job.expires_at, job.slot) != (
+        written.run, written.expires_at, written.slot,
+    )  # fmt: skip
+
+
+def _new_attempts(dirty: Iterable[Entry]) -> Iterator[Row]:
+    for entry in dirty:
+        yield from attempt_rows(entry.key, entry.job.attempts[len(entry.written.attempts) :])
+
+
+def _is_of_the_database(exc: Exception) -> bool:
+    """Tell whether SQLite itself reports an error. Of a text that is no UTF-8 it knows nothing."""
+    return getattr(exc, "sqlite_errorcode", None) is not None
