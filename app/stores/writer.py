@@ -26,6 +26,7 @@ from app.stores.base import (
     StoreError,
     StoreUnavailableError,
 )
+from app.stores.trouble import Trouble
 
 LOGGER = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Writer:
         self._listeners: list[Listener] = []
         self._ended = False
         self._last_commit: float | None = None
+        self._trouble = Trouble(LOGGER, "the store cannot be written")
         self._thread = threading.Thread(target=self._run, name="errand-writer", daemon=True)
         self._thread.start()
 
@@ -158,7 +160,7 @@ class Writer:
             applied = self._store.apply(operations if claim is None else [*operations, claim], self._clock())
         except StoreUnavailableError as exc:
             self._last_commit = None
-            LOGGER.error("the store cannot be written: %s", exc)  # noqa: TRY400  (expected; a traceback says no more)
+            self._trouble.met(str(exc))
             self._miss(claim)
             _refuse(batch, StoreUnavailableError, str(exc))
         except Exception as exc:
@@ -167,6 +169,7 @@ class Writer:
             self._carry_out_in_parts(batch, claim, exc)
         else:
             self._last_commit = time.monotonic()
+            self._trouble.over()
             reached("batch-committed")
             self._announce(batch, applied, claimed=claim is not None)
 
