@@ -15,6 +15,7 @@ from pathlib import Path
 
 from app.core import ThreadPoolExecutor
 from app.jobs.model import Job
+from app.jobs.points import reached
 from app.stores import migrate
 from app.stores.base import (
     EXAMINED,
@@ -36,7 +37,7 @@ from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
 from app.stores.rows import waiting_lanes
 from app.stores.sqlite_batch import Batch
-from app.stores.sqlite_reads import Reads
+from app.stores.sqlite_reads import Reads, reason_of
 from app.stores.sqlite_work import Memory, Work
 
 LOGGER = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class SqliteStore:
         # What was opened is closed again when the next step fails.
         with ExitStack() as opened:
             opened.callback(_own(path).release)
+            _require_file_of_log(path)
             _create(path)
             try:
                 self._db = opened.enter_context(closing(_connect(path, lock_timeout)))
@@ -72,16 +74,17 @@ class SqliteStore:
                 reader.execute("PRAGMA busy_timeout = 0")
                 scanner = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
             except sqlite3.Error as exc:
-                raise StoreUnusableError(f"{path} cannot be opened: {exc}") from exc
+                raise StoreUnusableError(f"{path} cannot be opened: {reason_of(path, exc)}") from exc
             self._looks = Reads(reader, path, examined)
             self._scanning = Reads(scanner, path, examined)
             self._files = _identities(path)
+            self._rescued = False
             self._scans = ThreadPoolExecutor(1, "errand-scan")
             self._opened = opened.pop_all()
 
     def apply(self, operations: Sequence[Operation], now: int) -> Applied:
         """See Store.apply."""
-        _require_unmoved(self._files)
+        self._require_unmoved()
         try:
             with _transaction(self._db):
                 work = Work(self._db, self._memory, now)
@@ -89,9 +92,23 @@ class SqliteStore:
         except sqlite3.Error as exc:
             if _is_ours(exc):
                 raise
-            raise StoreUnavailableError(f"{self._path}: {exc}") from exc
+            raise StoreUnavailableError(f"{self._path}: {reason_of(self._path, exc)}") from exc
         work.remember()
         return applied
+
+    def _require_unmoved(self) -> None:
+        try:
+            _require_unmoved(self._files)
+        except StoreUnavailableError:
+            self._rescue()
+            raise
+
+    def _rescue(self) -> None:
+        """Bring what only the log has into the database's file: a log that was removed ends with this process."""
+        if not self._rescued:
+            with suppress(sqlite3.Error):
+                busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+                self._rescued = not busy
 
     async def get(self, tenant: str, job_id: str) -> Job | None:
         """See Store.get."""
@@ -182,6 +199,21 @@ def _own(path: Path) -> Ownership:
         raise StoreUnusableError(f"{path}: its lock file cannot be made: {exc.strerror}") from exc
 
 
+def _require_file_of_log(path: Path) -> None:
+    """Refuse a log whose database is gone: SQLite would make a new one, and throw the log away."""
+    log = Path(f"{os.path.realpath(path)}-wal")
+    if _size(log) and not _size(path):
+        msg = f"{path} is gone, and its log {log} is not: put the file back, or remove the log to begin anew"
+        raise StoreUnusableError(msg)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
 def _create(path: Path) -> None:
     """Make the file, for its owner alone: arguments and results may be anybody's secrets."""
     try:
@@ -249,6 +281,7 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
+        reached("batch-written")
         db.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):

@@ -24,6 +24,7 @@ from app.stores.base import (
 )
 from app.stores.rows import LISTED, WHOLE, id_to_bytes, id_to_text, job_of, select_attempts
 from app.stores.sqlite_insert import KNOWN, ids_of
+from app.stores.trouble import Trouble
 
 LOGGER = logging.getLogger(__name__)
 
@@ -63,6 +64,19 @@ OLDEST = """
     WHERE tenant = ? AND state = 'pending' AND queue = ? AND NOT hold & 1 ORDER BY key LIMIT 1"""
 
 
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""What SQLite calls a file that it cannot make sense of."""
+
+
+def reason_of(path: Path, exc: sqlite3.Error) -> str:
+    """Return an error of SQLite's for whoever looks after the file, with what to do if it is damaged."""
+    # The last byte: the others say where it was met.
+    if getattr(exc, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:
+        return str(exc)
+    ways = f"put a backup in its place, or save what `sqlite3 {path} .recover` finds"
+    return f"{exc}; it is damaged: with the service stopped, {ways}"
+
+
 class Reads:
     """Reads over one connection, by one thread at a time. Each raises StoreUnavailableError.
 
@@ -73,6 +87,7 @@ class Reads:
         self._db = db
         self._path = path
         self._examined = examined
+        self._trouble = Trouble(LOGGER, "the store cannot be read")
 
     # -- jobs ----------------------------------------------------------------
 
@@ -85,7 +100,7 @@ class Reads:
         rows = self._read(GET, (key, tenant))
         if not rows:
             return None
-        job = _readable(rows[0])
+        job = self._readable(rows[0])
         if job is None:
             raise OperationFailedError(f"job {job_id} cannot be read")
         if job.attempt > 1 or job.run > 1 or (job.attempt and job.started_at is None):
@@ -96,7 +111,7 @@ class Reads:
         try:
             return select_attempts(self._db, key)
         except sqlite3.Error as exc:
-            raise StoreUnavailableError(f"{self._path}: {exc}") from exc
+            raise self._unavailable(exc) from exc
 
     def page(self, tenant: str, where: Filter, paging: Paging) -> Page:
         """See Store.list."""
@@ -109,7 +124,7 @@ class Reads:
             # A lone surrogate: no text that is stored has one.
             return Page([], None)
         page, more = rows[: paging.limit], rows[paging.limit :]
-        jobs = [job for job in map(_readable, page) if job is not None]
+        jobs = [job for job in map(self._readable, page) if job is not None]
         return Page(jobs, page[-1][0] if more else floor)
 
     def _floor(self, query: "Query") -> int | None:
@@ -195,18 +210,25 @@ class Reads:
 
     def _read(self, sql: str, values: Any) -> Sequence[Any]:
         try:
-            return self._db.execute(sql, values).fetchall()
+            rows = self._db.execute(sql, values).fetchall()
         except sqlite3.Error as exc:
-            raise StoreUnavailableError(f"{self._path}: {exc}") from exc
+            raise self._unavailable(exc) from exc
+        self._trouble.over()
+        return rows
 
+    def _unavailable(self, exc: sqlite3.Error) -> StoreUnavailableError:
+        # Told here: who asked is told no more than that it cannot be read.
+        text = f"{self._path}: {reason_of(self._path, exc)}"
+        self._trouble.met(text)
+        return StoreUnavailableError(text)
 
-def _readable(row: Sequence[Any]) -> Job | None:
-    """Return the job of a row; None for a damaged one, which must not hide the others: the log tells."""
-    try:
-        return job_of(row)
-    except Exception:
-        LOGGER.exception("the row of job %r cannot be read", row[1])
-        return None
+    def _readable(self, row: Sequence[Any]) -> Job | None:
+        """Return the job of a row; None for a damaged one, which must not hide the others: the log tells."""
+        try:
+            return job_of(row)
+        except Exception as exc:  # noqa: BLE001  (whatever damage may come to)
+            self._trouble.met(f"{self._path}: the row of job {row[1]!r} is damaged ({type(exc).__name__})")
+            return None
 
 
 def _record_of(row: Sequence[Any]) -> StoredRecord:

@@ -55,17 +55,21 @@ def folder(tmp_path):
 @contextmanager
 def serving(folder, **options):
     """Run a service whose database has a folder of its own."""
-    database = f"sqlite:///{folder / 'data' / 'errand.db'}"
-    with service(folder / "tasks", ERRAND_TASKS="mine", ERRAND_DATABASE=database, **options) as running:
+    settings = {"ERRAND_DRAIN_SECONDS": "0.5", **settings_of(folder), **options}
+    with service(folder / "tasks", **settings) as running:
         yield running
 
 
-def starting(folder):
+def settings_of(folder):
+    return {"ERRAND_TASKS": "mine", "ERRAND_DATABASE": f"sqlite:///{folder / 'data' / 'errand.db'}"}
+
+
+def starting(folder, under=()):
     """Run a service that does not start to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "app", "serve", "--port", "0"],
+        [*under, sys.executable, "-m", "app", "serve", "--port", "0"],
         cwd=folder / "tasks",
-        env=environment(ERRAND_TASKS="mine", ERRAND_DATABASE=f"sqlite:///{folder / 'data' / 'errand.db'}"),
+        env=environment(**settings_of(folder)),
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
@@ -285,7 +289,7 @@ def test_damage_that_comes_while_it_runs_ends_in_nothing_worse_than_503(folder):
 # -- files that vanish --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal", ".lock"])
+@pytest.mark.parametrize("suffix", ["-wal", ".lock"])
 def test_a_file_that_is_deleted_under_it_makes_it_refuse_what_it_could_not_keep(folder, suffix):
     with serving(folder) as running:
         kept = [running.submit("echo", str(n))["id"] for n in range(5)]
@@ -293,13 +297,32 @@ def test_a_file_that_is_deleted_under_it_makes_it_refuse_what_it_could_not_keep(
         (folder / "data" / f"errand.db{suffix}").unlink()
         seconds = press_while_down(running)
         require_readable(running, kept)
-        running.end(signal.SIGKILL if suffix == "-wal" else signal.SIGTERM)
+        # The hard way: what only the deleted file had is in the database by now.
+        assert running.end(signal.SIGKILL) == -signal.SIGKILL
     require_calm(running.errors, seconds, "restart the service")
     with serving(folder) as again:
         again.until_ready()
-        if suffix:
-            assert {again.job(job_id, wait=TIMEOUT)["outcome"] for job_id in kept} == {"succeeded"}
+        assert {again.job(job_id, wait=TIMEOUT)["outcome"] for job_id in kept} == {"succeeded"}
         assert submit(again).status_code == 202
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_log_whose_database_was_taken_away_is_not_thrown_away_too(folder, end):
+    database = folder / "data" / "errand.db"
+    with serving(folder) as running:
+        kept = running.submit("echo", "1")["id"]
+        assert running.job(kept, wait=TIMEOUT)["outcome"] == "succeeded"
+        database.rename(folder / "data" / "away.db")
+        seconds = press_while_down(running)
+        require_readable(running, [kept])
+        running.end(end)
+    require_calm(running.errors, seconds, "restart the service")
+    refused = starting(folder)
+    assert refused.returncode == 2
+    assert f"{database} is gone, and its log {database}-wal is not: put the file back" in refused.stderr
+    (folder / "data" / "away.db").rename(database)
+    with serving(folder) as again:
+        assert again.job(kept)["outcome"] == "succeeded"
 
 
 def test_a_folder_that_goes_and_comes_back_makes_it_ready_again(folder):
@@ -350,7 +373,9 @@ def test_a_folder_made_read_only_under_it_breaks_no_promise(folder):
         assert {answer.status_code for answer in answers} == {202}
         assert running.end(signal.SIGTERM) == 0
     kept += [answer.json()["id"] for answer in answers]
-    refused = starting(folder)
+    refused = starting(folder, as_anybody())
+    assert refused.returncode == 2
+    assert f"the folder {folder / 'data'} does not exist or cannot be written" in refused.stderr
     (folder / "data").chmod(0o700)
     with serving(folder) as again:
         assert {again.job(job_id, wait=TIMEOUT)["outcome"] for job_id in kept} == {"succeeded"}
