@@ -112,9 +112,9 @@ class Grants:
         """Give a permit away."""
         self.by_name[name] += 1
 
-    def give_back(self, name: str, count: int = 1) -> None:
-        """Take permits back."""
-        self.by_name[name] -= count
+    def give_back(self, name: str) -> None:
+        """Take a permit back."""
+        self.by_name[name] -= 1
         self.freed.add(name)
 
     def comes(self, name: str, priority: int) -> bool:

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 from app.jobs.lifecycle import Lost
-from app.jobs.model import Hold, Job, Slot
+from app.jobs.model import Hold
 from app.stores.base import Caps, Pause, Recover, Recovered
-from app.stores.permits import held_by, limit_of_key, limit_of_task
+from app.stores.permits import NO_CAPS, limit_of_key, limit_of_task
 from app.stores.rows import SELECT_JOB, waiting_lanes
 from app.stores.sqlite_work import Work
 
@@ -50,16 +50,22 @@ LIFT_LIMITS = f"""
     UPDATE jobs INDEXED BY jobs_by_state SET hold = 0, blocked_by = NULL, turn = 0
     WHERE {WAITING} AND hold = 16 AND task NOT IN (SELECT key FROM json_each(?))"""
 
-# As many as may be ready, by the place that each has among those that share the limit.
+# As many as may be ready beside those that run, by the place that each has among those that share the limit.
 LIMIT = f"""
-    WITH ranked AS (
-        SELECT jobs.key, {{name}} AS name, caps.value ->> '{{member}}' AS most, row_number() OVER (
-            PARTITION BY {{name}} ORDER BY priority DESC, hold, turn, jobs.key
+    WITH sharing AS (
+        SELECT key, task, limit_key, priority, hold, turn, 0 AS waits FROM jobs INDEXED BY jobs_running
+        WHERE state = 'running' AND limit_key IS NOT NULL
+        UNION ALL
+        SELECT key, task, limit_key, priority, hold, turn, 1 FROM jobs INDEXED BY jobs_by_state
+        WHERE {WAITING} AND {{among}} AND limit_key IS NOT NULL
+    ), ranked AS (
+        SELECT sharing.key, waits, {{name}} AS name, caps.value ->> '{{member}}' AS most, row_number() OVER (
+            PARTITION BY {{name}} ORDER BY waits, priority DESC, hold, turn, sharing.key
         ) AS place
-        FROM jobs INDEXED BY jobs_by_state JOIN json_each(?) AS caps ON caps.key = task
-        WHERE {WAITING} AND {{among}} AND caps.value ->> '{{member}}' IS NOT NULL
+        FROM sharing JOIN json_each(?) AS caps ON caps.key = task
     ), gated AS (
-        SELECT key, iif(place <= most, 0, 16) AS hold, iif(place <= most, NULL, name) AS name FROM ranked
+        SELECT key, iif(place <= most, 0, 16) AS hold, iif(place <= most, NULL, name) AS name
+        FROM ranked WHERE waits AND most IS NOT NULL
     )
     UPDATE jobs SET hold = gated.hold, blocked_by = gated.name, turn = 0 FROM gated
     WHERE jobs.key = gated.key AND (jobs.hold, jobs.blocked_by) IS NOT (gated.hold, gated.name)"""
@@ -67,28 +73,13 @@ LIMIT = f"""
 LIMIT_EACH = LIMIT.format(name="task || '/' || limit_key", member="$[0]", among="hold IN (0, 16)")
 LIMIT_ALL = LIMIT.format(name="'/' || task", member="$[1]", among="hold = 0")
 
-PAUSED_PERMITS = """
-    SELECT task, limit_key, hold, blocked_by, count(*) FROM jobs INDEXED BY jobs_by_state
-    WHERE state = 'pending' AND tenant = ? AND queue = ? AND hold IN (0, 16) AND limit_key IS NOT NULL
-    GROUP BY 1, 2, 3, 4"""
-
 PAUSE = """
     UPDATE jobs INDEXED BY jobs_by_state SET hold = 8, blocked_by = NULL, turn = 0
     WHERE state = 'pending' AND tenant = ? AND queue = ? AND hold IN (0, 16)"""
 
-# At the first limit that it has, if any: from there it goes on as if it came just now.
 RESUME = """
-    UPDATE jobs INDEXED BY jobs_by_state SET hold = iif(at IS NULL, 0, 16), blocked_by = at, turn = 0
-    FROM (
-        SELECT jobs.key AS paused, CASE
-            WHEN limit_key IS NULL THEN NULL
-            WHEN caps.value ->> '$[0]' IS NOT NULL THEN task || '/' || limit_key
-            WHEN caps.value ->> '$[1]' IS NOT NULL THEN '/' || task
-        END AS at
-        FROM jobs INDEXED BY jobs_by_state LEFT JOIN json_each(?) AS caps ON caps.key = task
-        WHERE state = 'pending' AND tenant = ? AND queue = ? AND hold = 8
-    ) WHERE key = paused AND state = 'pending' AND tenant = ?
-    RETURNING blocked_by"""
+    UPDATE jobs INDEXED BY jobs_by_state SET hold = 0, turn = 0
+    WHERE state = 'pending' AND tenant = ? AND queue = ? AND hold = 8"""
 
 # A turn for each waiting job that was left without one, as `Turns.enter` would deal it: behind its
 # lane, or from the turn that is served on its level.
@@ -139,38 +130,38 @@ class Routes:
         work = self._work
         # Which tenants have jobs that wait is read from there.
         work.save_counters()
-        known = json.dumps(dict(operation.slots))
-        caps = json.dumps(dict(operation.caps))
+        known, capped = json.dumps(dict(operation.slots)), json.dumps(dict(operation.caps))
         for sql, *values in (
             (HOLD_BACK, known),
             (LET_GO, known),
             (GATE_PAUSED,),
-            (GIVE_KEY, caps),
-            (LIFT_LIMITS, caps),
+            (GIVE_KEY, capped),
+            (LIFT_LIMITS, capped),
         ):
             work.db.execute(sql, values)
-        if operation.caps:
-            work.db.execute(LIMIT_EACH, (caps,))
-            work.db.execute(LIMIT_ALL, (caps,))
-        self._deal()
-        work.grants.restore(operation.caps, self._held(operation.caps))
+        self._gate(operation.caps)
 
-    def _deal(self) -> None:
-        """Give turns to what was moved, and see what has become of the jobs in work."""
+    def _gate(self, caps: Mapping[str, Caps]) -> None:
+        """Let limits hold back what is too much, deal turns, and see what has become of the jobs in work."""
         work = self._work
+        for sql in (LIMIT_EACH, LIMIT_ALL) if caps else ():
+            work.db.execute(sql, (json.dumps(dict(caps)),))
         for sql in DEALS:
             work.db.execute(sql)
         work.turns.last.update((lane, last) for lane, _, last in waiting_lanes(work.db))
         work.reload()
+        work.grants.restore(caps, self._held(caps))
 
     def _held(self, caps: Mapping[str, Caps]) -> Counter[str]:
         """Count the permits that are held."""
         held: Counter[str] = Counter()
         for sql in PERMITS if caps else ():
             for task, limit_key, _, blocked_by, n in self._work.db.execute(sql):
-                if task in caps:
+                each, all_ = caps.get(task, NO_CAPS)
+                if each is not None:
                     held[limit_of_key(task, limit_key)] += n
-                    held[limit_of_task(task)] += n if blocked_by is None else 0
+                if all_ is not None and blocked_by is None:
+                    held[limit_of_task(task)] += n
         return held
 
     # -- pauses --------------------------------------------------------------
@@ -182,28 +173,14 @@ class Routes:
         if operation.paused == (queue in work.paused):
             return
         work.save()
+        # As in `_route`.
+        work.save_counters()
         if operation.paused:
             work.paused = work.paused | {queue}
             work.db.execute("INSERT INTO pauses VALUES (?, ?, ?)", (*queue, work.now))
-            self._hold_back(queue)
+            work.db.execute(PAUSE, queue)
         else:
             work.paused = work.paused - {queue}
             work.db.execute("DELETE FROM pauses WHERE tenant = ? AND queue = ?", queue)
-            self._let_go(queue)
-
-    def _hold_back(self, queue: tuple[str, str]) -> None:
-        work = self._work
-        for task, limit_key, hold, blocked_by, n in work.db.execute(PAUSED_PERMITS, queue).fetchall():
-            job = Job("", queue[0], task, Slot.THREAD, 0, 0, limit_key=limit_key, hold=Hold(hold))
-            for name in held_by(job, blocked_by, work.grants.limits_of(job)):
-                work.grants.give_back(name, n)
-        work.db.execute(PAUSE, queue)
-        work.reload()
-
-    def _let_go(self, queue: tuple[str, str]) -> None:
-        work = self._work
-        caps = json.dumps(dict(work.grants.caps))
-        for (name,) in work.db.execute(RESUME, (caps, *queue, queue[0])).fetchall():
-            if name is not None:
-                work.grants.freed.add(name)
-        self._deal()
+            work.db.execute(RESUME, queue)
+        self._gate(work.grants.caps)

@@ -17,7 +17,7 @@ from app.jobs.lifecycle import Event, Logged, transition
 from app.jobs.model import GATES, Hold, Job, Slot
 from app.stores.counters import Counters, Deltas
 from app.stores.lanes import Lanes, Turns
-from app.stores.permits import NO_LIMIT, Grants, Limit, Permits, held_by
+from app.stores.permits import NO_LIMIT, Grants, Limit, Permits, held_by, limit_of_task
 from app.stores.rows import (
     ATTEMPT,
     JOB,
@@ -68,6 +68,11 @@ LOWEST = f"""
     SELECT {SELECT_JOB}, arguments FROM jobs INDEXED BY jobs_admitted
     JOIN arguments ON arguments.job = jobs.key
     WHERE state = 'pending' AND hold = 0 AND limit_key IS NOT NULL AND task = ? AND {{}}
+    ORDER BY priority, turn DESC, key DESC LIMIT 1"""
+
+LOWEST_BLOCKED = f"""
+    SELECT {SELECT_JOB}, arguments FROM jobs JOIN arguments ON arguments.job = jobs.key
+    WHERE state = 'pending' AND hold = 16 AND blocked_by = ? AND limit_key = ?
     ORDER BY priority, turn DESC, key DESC LIMIT 1"""
 
 PAYLOAD = """
@@ -262,6 +267,9 @@ class Work:
         self._queue_up(entry, before, blocked_by, job)
         self.deltas.move(before, job)
         entry.job = job
+        if job.ready and job.priority < before.priority and limits:
+            # Others may come before it now, that it had come before.
+            self._send_back(entry, limits[0].name)
 
     def _gated(self, job: Job, had: Sequence[str], limits: Sequence[Limit]) -> tuple[Job, str | None]:
         """Return the job as the gates let it through or hold it back, and the limit that does."""
@@ -285,20 +293,25 @@ class Work:
         return None
 
     def _outranks(self, job: Job, name: str) -> bool:
-        """Have a ready job of a lower priority give up its permit, if there is one."""
+        """Have a job of a lower priority, that has not begun, give up its permit if there is one."""
         self.save()
-        whose, values = ("limit_key = ?", (job.task, job.limit_key)) if name[0] != "/" else ("1", (job.task,))
-        for _, entry in self.find(LOWEST.format(whose), values):
-            if entry.job.priority < job.priority:
-                self._send_back(entry, name)
-                return True
-        return False
+        if name == limit_of_task(job.task):
+            found = self.find(LOWEST.format("1"), (job.task,))
+        else:
+            found = self.find(LOWEST.format("limit_key = ?"), (job.task, job.limit_key))
+            found += self.find(LOWEST_BLOCKED, (limit_of_task(job.task), job.limit_key))
+        lowest = min((entry for _, entry in found), key=lambda entry: entry.job.priority, default=None)
+        if lowest is None or lowest.job.priority >= job.priority:
+            return False
+        self._send_back(lowest, name)
+        return True
 
     def _send_back(self, entry: Entry, name: str) -> None:
-        limits = self.grants.limits_of(entry.job)
-        kept = [limit.name for limit in limits]
-        for given in kept[kept.index(name) :]:
-            self.grants.give_back(given)
+        """Have a job wait for a limit again of which it has a permit, and for those that come after it."""
+        names = [limit.name for limit in self.grants.limits_of(entry.job)]
+        for held in held_by(entry.job, entry.blocked_by, self.grants.limits_of(entry.job)):
+            if names.index(held) >= names.index(name):
+                self.grants.give_back(held)
         entry.job, entry.blocked_by = entry.job._replace(hold=Hold.LIMITED), name
         entry.turn = self.turns.enter(name, entry.job)
 

@@ -15,7 +15,7 @@ from app.jobs.lifecycle import (
     Succeeded,
     transition,
 )
-from app.jobs.model import Failure, Job, Outcome, Progress, Slot, Stopped
+from app.jobs.model import Failure, Outcome, Progress, Slot, Stopped
 from app.stores.base import (
     Applied,
     Change,
@@ -170,7 +170,7 @@ class Storing(Database):
 
         assert isinstance(outcomes[0], StaleTokenError)
         assert isinstance(outcomes[1], QueueFullError)
-        assert outcomes[2] == other
+        assert outcomes[2] == [other]
         assert isinstance(outcomes[3], JobNotFoundError)
         assert outcomes[4] == get(store, job)
         assert outcomes[4].cancellation == (NOW, Stopped.NOT_STARTED, "why")
@@ -251,7 +251,7 @@ class Storing(Database):
         limits = Limits(queue=2)
         batch = [Insert([new_job(tenant=name, queue="q")], limits) for name in ("a", "b", "c")]
         outcomes = store.apply([*batch, Insert([new_job(queue="other")], limits)], NOW).outcomes
-        assert [isinstance(outcome, Job) for outcome in outcomes] == [True, True, False, True]
+        assert [isinstance(outcome, list) for outcome in outcomes] == [True, True, False, True]
         assert isinstance(outcomes[2], QueueFullError)
         assert isinstance(one(store, Insert([new_job(queue="q")], limits)), QueueFullError)
 
@@ -263,7 +263,7 @@ class Storing(Database):
         limits = Limits(tenant=2)
         batch = [Insert([new_job(queue=name)], limits) for name in ("a", "b", "c")]
         outcomes = store.apply([*batch, Insert([new_job(tenant="theirs")], limits)], NOW).outcomes
-        assert [isinstance(outcome, Job) for outcome in outcomes] == [True, True, False, True]
+        assert [isinstance(outcome, list) for outcome in outcomes] == [True, True, False, True]
         assert isinstance(outcomes[2], QuotaExceededError)
 
         (running,) = claim(store, 1)

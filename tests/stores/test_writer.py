@@ -116,7 +116,7 @@ def test_what_threads_submit_during_a_commit_shares_the_next_one(gated):
     for thread in threads:
         thread.join()
     store.gate.release(2)
-    assert {future.result(SOON).id for future in futures} == {job.id for job in jobs}
+    assert {future.result(SOON)[0].id for future in futures} == {job.id for job in jobs}
     assert [len(batch) for batch in store.batches] == [1, 40]
 
 
@@ -136,7 +136,7 @@ def test_each_future_gets_its_own_outcome(gated):
     unknown = writer.submit(Change(new_job().id, (CancelRequested(),)))
     cancelled = writer.submit(Change(job.id, (CancelRequested(),)))
     store.gate.release(2)
-    assert inserted.result(SOON) == job
+    assert inserted.result(SOON) == [job]
     assert isinstance(full.exception(SOON), QueueFullError)
     assert isinstance(unknown.exception(SOON), JobNotFoundError)
     assert cancelled.result(SOON).state is State.CANCELLED
@@ -214,10 +214,10 @@ def test_a_poisonous_operation_fails_alone(gated, caplog):
     before, poison, after = new_job(), new_job(task="\ud800"), new_job()
     futures = [writer.submit(Insert([job])) for job in (before, poison, after)]
     store.gate.release(100)
-    assert futures[0].result(SOON) == before
+    assert futures[0].result(SOON) == [before]
     assert isinstance(futures[1].exception(SOON), OperationFailedError)
     assert str(futures[1].exception()) == "an operation failed: UnicodeEncodeError"
-    assert futures[2].result(SOON) == after
+    assert futures[2].result(SOON) == [after]
     assert get(store, after) == after
     assert "a batch of 3 operations failed" in caplog.text
 
@@ -229,7 +229,7 @@ def test_what_is_stored_beside_a_poisonous_operation_is_claimed(gated):
     good = new_job()
     futures = [writer.submit(Insert([good])), writer.submit(Insert([good])), writer.submit(Promote())]
     store.gate.release(100)
-    assert futures[0].result(SOON) == good
+    assert futures[0].result(SOON) == [good]
     assert isinstance(futures[1].exception(SOON), OperationFailedError)
     assert futures[2].result(SOON).promoted == 0
     assert worker.took.wait(SOON)  # with no further batch
@@ -244,7 +244,7 @@ def test_a_claim_that_fails_harms_no_other_operation_and_leaves_them_in_one_batc
     jobs = [new_job() for _ in range(3)]
     futures = [writer.submit(Insert([job])) for job in jobs]
     store.gate.release(100)
-    assert [future.result(SOON) for future in futures] == jobs
+    assert [future.result(SOON) for future in futures] == [[job] for job in jobs]
     assert writer.submit(Probe()).result(SOON) is None
     assert [get(store, job).state for job in jobs] == [State.PENDING] * 3
     assert [len(batch) for batch in store.batches[:4]] == [1, 4, 3, 1]
@@ -329,7 +329,7 @@ def test_callbacks_and_listeners_that_raise_do_not_end_the_writer(gated, caplog,
     futures = [writer.submit(Insert([job])), writer.submit(Probe())]
     futures[0].add_done_callback(broken)
     store.gate.release(100)
-    assert futures[0].result(SOON) == job
+    assert futures[0].result(SOON) == [job]
     assert futures[1].result(SOON) is None
     assert writer.submit(Probe()).result(SOON) is None
     assert [job] in heard
@@ -342,7 +342,7 @@ def test_a_future_cancelled_before_its_batch_is_never_carried_out(gated):
     dropped, kept = writer.submit(Insert([job])), writer.submit(Insert([other]))
     assert dropped.cancel()
     store.gate.release(100)
-    assert kept.result(SOON) == other
+    assert kept.result(SOON) == [other]
     assert not kept.cancel()
     assert get(store, job) is None
 
@@ -377,7 +377,7 @@ def test_closing_carries_out_what_was_submitted_and_refuses_what_comes_later(gat
     closer.start()
     store.gate.release(100)
     closer.join(SOON)
-    assert all(get(store, future.result(0)) for future in futures)
+    assert all(get(store, future.result(0)[0]) for future in futures)
     late = writer.submit(Insert([new_job()]))
     assert isinstance(late.exception(0), StoreUnavailableError)
     writer.close()
