@@ -73,7 +73,8 @@ class SqliteStore:
                 # The event loop waits for no lock.
                 reader.execute("PRAGMA busy_timeout = 0")
                 scanner = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
-            except sqlite3.Error as exc:
+            except (sqlite3.Error, ValueError, TypeError) as exc:
+                # ValueError: SQLite's own words may bear some of the damage. TypeError: a row is missing.
                 raise StoreUnusableError(f"{path} cannot be opened: {reason_of(path, exc)}") from exc
             self._looks = Reads(reader, path, examined)
             self._scanning = Reads(scanner, path, examined)
@@ -104,7 +105,7 @@ class SqliteStore:
             raise
 
     def _rescue(self) -> None:
-        """Bring what only the log has into the database's file: a log that was removed ends with this process."""
+        """Bring what only the log has into the file itself: a log that was removed ends with this process."""
         if not self._rescued:
             with suppress(sqlite3.Error):
                 busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()

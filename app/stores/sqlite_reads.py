@@ -41,7 +41,7 @@ GET = f"""
 
 TRIMMED = "SELECT value FROM marks WHERE name = 'trimmed'"
 
-LAST_POSITION = f"SELECT max(coalesce(max(position), 0), ({TRIMMED})) FROM events"
+LAST_POSITION = f"SELECT max(coalesce(max(position), 0), coalesce(({TRIMMED}), 0)) FROM events"
 
 JOB_KEY = "SELECT key, trimmed FROM jobs WHERE id = ? AND tenant = ?"
 
@@ -69,10 +69,11 @@ DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """What SQLite calls a file that it cannot make sense of."""
 
 
-def reason_of(path: Path, exc: sqlite3.Error) -> str:
+def reason_of(path: Path, exc: Exception) -> str:
     """Return an error of SQLite's for whoever looks after the file, with what to do if it is damaged."""
     # The last byte: the others say where it was met.
-    if getattr(exc, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(exc, sqlite3.Error) and code not in DAMAGED:
         return str(exc)
     ways = f"put a backup in its place, or save what `sqlite3 {path} .recover` finds"
     return f"{exc}; it is damaged: with the service stopped, {ways}"
@@ -113,6 +114,9 @@ class Reads:
             return select_attempts(self._db, key)
         except sqlite3.Error as exc:
             raise self._unavailable(exc) from exc
+        except Exception as exc:
+            self._trouble.met(f"{self._path}: the attempts of job {key} are damaged ({type(exc).__name__})")
+            raise OperationFailedError(f"job {key} cannot be read") from exc
 
     def page(self, tenant: str, where: Filter, paging: Paging) -> Page:
         """See Store.list."""
@@ -153,14 +157,14 @@ class Reads:
             return Records([], after, trimmed=False, more=False)
         key, trimmed = found
         rows = self._read(OF_JOB, (key, min(after, LAST_KEY), "", "~", limit))
-        records = list(map(_record_of, rows))
-        position = records[-1].position if records else after
-        return Records(records, position, trimmed=trimmed > after, more=len(rows) == limit)
+        position = rows[-1][0] if rows else after
+        return Records(self._records_of(rows), position, trimmed=trimmed > after, more=len(rows) == limit)
 
     def records(self, tenant: str, after: int, limit: int, where: Filter) -> Records:
         """See Store.records."""
         ((last,),) = self._read(LAST_POSITION, ())
-        ((trimmed,),) = self._read(TRIMMED, ())
+        # It is there, unless the file is damaged.
+        trimmed = next(iter(self._read(TRIMMED, ())), (0,))[0]
         # No more than a page of a list examines: most of them may be other tenants'.
         upto = min(last, after + self._examined)
         conditions, values = _conditions(where)
@@ -170,9 +174,8 @@ class Reads:
             rows = self._read(sql, {**values, **bounds})
         except UnicodeEncodeError:
             rows = []
-        records = list(map(_record_of, rows))
-        position = records[-1].position if len(rows) == limit else max(after, upto)
-        return Records(records, position, trimmed=trimmed > after, more=position < last)
+        position = rows[-1][0] if len(rows) == limit else max(after, upto)
+        return Records(self._records_of(rows), position, trimmed=trimmed > after, more=position < last)
 
     def last_position(self) -> int:
         """See Store.last_position."""
@@ -185,7 +188,7 @@ class Reads:
         if found is None:
             return []
         kind = RecordKind.LOG
-        return list(map(_record_of, self._read(OF_JOB, (found[0], 0, kind, kind, LAST_KEY))))
+        return self._records_of(self._read(OF_JOB, (found[0], 0, kind, kind, LAST_KEY)))
 
     def _key_of(self, tenant: str, job_id: str) -> tuple[int, int] | None:
         try:
@@ -231,10 +234,17 @@ class Reads:
             self._trouble.met(f"{self._path}: the row of job {row[1]!r} is damaged ({type(exc).__name__})")
             return None
 
+    def _records_of(self, rows: Sequence[Sequence[Any]]) -> list[StoredRecord]:
+        """Return the records of rows, without those that are damaged: as above."""
+        return [record for record in map(self._record_of, rows) if record is not None]
 
-def _record_of(row: Sequence[Any]) -> StoredRecord:
-    position, id_, task, queue, kind, at, data = row
-    return StoredRecord(position, id_to_text(id_), task, queue, Record(RecordKind(kind), at, data))
+    def _record_of(self, row: Sequence[Any]) -> StoredRecord | None:
+        position, id_, task, queue, kind, at, data = row
+        try:
+            return StoredRecord(position, id_to_text(id_), task, queue, Record(RecordKind(kind), at, data))
+        except Exception as exc:  # noqa: BLE001  (as above)
+            self._trouble.met(f"{self._path}: record {position!r} is damaged ({type(exc).__name__})")
+            return None
 
 
 # -- filters -----------------------------------------------------------------

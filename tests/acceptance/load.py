@@ -1,12 +1,10 @@
 """A mixed load for a service that is killed under it, and what must hold when that is over."""
 
-import asyncio
 import itertools
 import shutil
 import sqlite3
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -139,13 +137,16 @@ class Load:
         """Have the next service killed when it comes to a point for so many times."""
         (self.folder / "kill").write_text(f"{point} {passage}")
 
-    def press(self, running: Running, most: int = 400, acknowledged: Callable[[], object] = int) -> None:
-        """Submit from four threads until the service is gone, or each has submitted so many."""
+    def press(self, running: Running, most: int = 400, answered: Callable[[], object] = int) -> None:
+        """Submit from four threads until the service is gone, or each has submitted so many.
+
+        answered: called after each submission that was.
+        """
         with ThreadPoolExecutor(4) as threads:
-            for future in [threads.submit(self._press, running.url, most, acknowledged) for _ in range(4)]:
+            for future in [threads.submit(self._press, running.url, most, answered) for _ in range(4)]:
                 future.result(TIMEOUT)
 
-    def _press(self, url: str, most: int, acknowledged: Callable[[], object]) -> None:
+    def _press(self, url: str, most: int, answered: Callable[[], object]) -> None:
         with httpx.Client(base_url=url, timeout=TIMEOUT) as client:
             for _ in range(most):
                 number = next(self._numbers)
@@ -155,7 +156,7 @@ class Load:
                     self._look(client)
                 except httpx.TransportError:
                     return
-                acknowledged()
+                answered()
 
     def _submit(self, client: httpx.Client, kind: str, name: str) -> None:
         body, headers = self._sent[name] = submission(kind, name)
@@ -179,7 +180,8 @@ class Load:
             shutil.copy(file, copy)
         with closing(sqlite3.connect(copy / self.database.name)) as db:
             require_sound(db)
-            self.lost_claims += db.execute("SELECT hex(id), token FROM jobs WHERE state = 'running'").fetchall()
+            running = "SELECT hex(id), token FROM jobs WHERE state = 'running'"
+            self.lost_claims += [(_uuid(id_), token) for id_, token in db.execute(running)]
 
     def require_kept(self, running: Running) -> None:
         """Wait until all jobs are done, and require of each what was promised."""
@@ -195,7 +197,8 @@ class Load:
     def _repeat_what_may_be_repeated(self, running: Running) -> None:
         for name, (body, headers) in self._sent.items():
             if headers:
-                job_id = running.client.post("/jobs", json=body, headers=headers).raise_for_status().json()["id"]
+                answer = running.client.post("/jobs", json=body, headers=headers).raise_for_status()
+                job_id = answer.json()["id"]
                 assert self.acknowledged.setdefault(name, job_id) == job_id
 
     def _require(self, name: str, job: dict[str, Any]) -> None:
@@ -224,7 +227,7 @@ class Load:
     def _require_fences(self) -> None:
         """Require that whoever was lost with a claim can no longer settle the job."""
         with closing(SqliteStore(self.database)) as store:
-            changes = [Change(_uuid(job_id), (Succeeded(token, '"late"'),)) for job_id, token in self.lost_claims]
+            changes = [Change(job_id, (Succeeded(token, '"late"'),)) for job_id, token in self.lost_claims]
             refusals = store.apply(changes, 0).outcomes
             assert all(isinstance(refusal, TransitionError) for refusal in refusals), refusals
 

@@ -73,15 +73,19 @@ def test_a_service_killed_at_this_point_keeps_every_promise_after_its_restart(lo
     load.require_consistent()
 
 
+def kill_after(running, answers):
+    """Return what kills a service when it is called for so many times."""
+    calls = itertools.count(1)
+    return lambda: next(calls) == answers and running.process.kill()
+
+
 def test_a_service_killed_at_random_moments_keeps_every_promise_after_its_restart(load, copies):
     seed = random.randrange(10**9)
     print(f"seed: {seed}")
     chance = random.Random(seed)
     for _ in range(8):
         with service(load.folder, **SETTINGS) as running:
-            answers = itertools.count(1)
-            last = chance.randint(1, 80)
-            load.press(running, acknowledged=lambda: next(answers) == last and running.process.kill())
+            load.press(running, answered=kill_after(running, chance.randint(1, 80)))
             assert running.wait() == -signal.SIGKILL
         load.killed(next(copies))
     with service(load.folder, **SETTINGS) as running:
