@@ -96,8 +96,9 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
         service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
         parts.callback(lambda: ended.append(service.close()))
         server = _Server(settings, service, worker, listening)
-        # Before the first job runs: it may fork.
+        # Before the first job runs: it may fork, and a signal may come before the loop is there.
         part_children(server.disown, SIGNALS)
+        server.take_signals()
         server.announcement = _announcement(settings, registry, worker.start(), listening)
         uvloop.run(server.serve(sockets=[listening]))
     return all(ended)
@@ -135,6 +136,16 @@ class _Server(uvicorn.Server):
         self.announcement: Sequence[str] = ()
         """What to print when it answers."""
         self._drain: asyncio.Task[None] | None = None
+        self._signalled = False
+        """Whether a signal came before there was a loop."""
+
+    def take_signals(self) -> None:
+        """Keep SIGINT and SIGTERM until the loop handles them: jobs begin to run before it does."""
+        for number in SIGNALS:
+            signal.signal(number, self._note_signal)
+
+    def _note_signal(self, *_: object) -> None:
+        self._signalled = True
 
     @contextmanager
     def capture_signals(self) -> Any:
@@ -142,6 +153,8 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._asked_to_end)
+        if self._signalled:
+            self._asked_to_end()
         try:
             yield
         finally:

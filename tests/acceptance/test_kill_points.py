@@ -83,7 +83,7 @@ def test_a_service_killed_at_random_moments_keeps_every_promise_after_its_restar
     seed = random.randrange(10**9)
     print(f"seed: {seed}")
     chance = random.Random(seed)
-    for _ in range(8):
+    for _ in range(6):
         with service(load.folder, **SETTINGS) as running:
             load.press(running, answered=kill_after(running, chance.randint(1, 80)))
             assert running.wait() == -signal.SIGKILL
