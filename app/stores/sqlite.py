@@ -79,7 +79,7 @@ class SqliteStore:
             self._looks = Reads(reader, path, examined)
             self._scanning = Reads(scanner, path, examined)
             self._files = _identities(path)
-            self._rescued = False
+            self._saved: set[str] = set()
             self._scans = ThreadPoolExecutor(1, "errand-scan")
             self._opened = opened.pop_all()
 
@@ -101,15 +101,21 @@ class SqliteStore:
         try:
             _require_unmoved(self._files)
         except StoreUnavailableError:
-            self._rescue()
+            self._save_log()
             raise
 
-    def _rescue(self) -> None:
-        """Bring what only the log has into the file itself: a log that was removed ends with this process."""
-        if not self._rescued:
+    def _save_log(self) -> None:
+        """Bring what only the log has into the file that is held: once removed, it ends with this process.
+
+        When another file has been put in its place, the log is emptied too: the next start
+        would take it for that file's.
+        """
+        replaced = _identity(self._path) not in {None, self._files[self._path]}
+        mode = "TRUNCATE" if replaced else "FULL"
+        if mode not in self._saved:
             with suppress(sqlite3.Error):
-                busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
-                self._rescued = not busy
+                busy, _, _ = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+                self._saved |= set() if busy else {mode}
 
     async def get(self, tenant: str, job_id: str) -> Job | None:
         """See Store.get."""
@@ -169,9 +175,10 @@ def _require_folder(path: Path) -> None:
 
 def _identities(path: Path) -> dict[Path, tuple[int, int]]:
     """Return device and inode of the files that a promise to keep a job rests on."""
-    # SQLite keeps its log beside the file itself, also when it was opened by a link to it.
+    # SQLite keeps its log beside the file itself, also when it was opened by a link to it. "-shm" too:
+    # with another one, another program's locks would be unknown here, and ours to that program.
     real = os.path.realpath(path)
-    files = [path, Path(f"{real}-wal"), Path(f"{real}.lock")]
+    files = [path, *(Path(f"{real}{suffix}") for suffix in ("-wal", "-shm", ".lock"))]
     return {file: identity for file in files if (identity := _identity(file)) is not None}
 
 

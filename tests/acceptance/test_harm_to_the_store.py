@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
+from tests.acceptance.load import require_sound
 from tests.acceptance.serving import TIMEOUT, environment, service
 
 TASKS = """
@@ -288,7 +289,7 @@ def test_damage_that_comes_while_it_runs_ends_in_nothing_worse_than_503(folder):
 # -- files that vanish --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", ["-wal", ".lock"])
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", ".lock"])
 def test_a_file_that_is_deleted_under_it_makes_it_refuse_what_it_could_not_keep(folder, suffix):
     with serving(folder) as running:
         kept = [running.submit("echo", str(n))["id"] for n in range(5)]
@@ -378,3 +379,23 @@ def test_a_folder_made_read_only_under_it_breaks_no_promise(folder):
     (folder / "data").chmod(0o700)
     with serving(folder) as again:
         assert {again.job(job_id, wait=TIMEOUT)["outcome"] for job_id in kept} == {"succeeded"}
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_backup_that_is_put_in_place_under_it_is_what_the_next_start_finds(folder, end):
+    database = folder / "data" / "errand.db"
+    ids = fill_database(folder, 20)
+    shutil.copy(database, folder / "data" / "backup")
+    with serving(folder) as running:
+        late = [running.submit("echo", f"{n}{LARGE}")["id"] for n in range(20)]
+        assert {running.job(job_id, wait=TIMEOUT)["outcome"] for job_id in late} == {"succeeded"}
+        (folder / "data" / "backup").replace(database)
+        seconds = press_while_down(running)
+        running.end(end)
+    require_calm(running.errors, seconds, "restart the service")
+    with serving(folder) as again:
+        assert {again.job(job_id)["outcome"] for job_id in ids} == {"succeeded"}
+        assert {again.client.get(f"/jobs/{job_id}").status_code for job_id in late} == {404}
+        assert again.end(signal.SIGTERM) == 0
+    with closing(sqlite3.connect(database)) as db:
+        require_sound(db)
