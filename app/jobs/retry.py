@@ -77,9 +77,6 @@ class Retry:
         return not isinstance(exception, self.never) and (not self.on or isinstance(exception, self.on))
 
 
-ONCE = Retry(max_attempts=1)
-"""The policy of a task that has none; a submission may grant its job more."""
-
 Verdict = bool | float
 """Whether a failed attempt is worth another: False, True, or after so many seconds, as the code asked."""
 
@@ -130,3 +127,7 @@ def _is_number(value: object) -> bool:
 def _is_seconds(value: object) -> bool:
     # NaN is in no range, and True is no number of seconds.
     return _is_number(value) and 0 <= value <= MAX_SECONDS  # type: ignore[operator]
+
+
+ONCE = Retry(max_attempts=1)
+"""The policy of a task that has none; a submission may grant its job more."""

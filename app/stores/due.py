@@ -1,9 +1,12 @@
-"""Promoter: has jobs that are due later made ready, by a wall clock that may be set at any time."""
+"""Promoter: has jobs made ready when they are due, and cancelled when they have expired.
+
+By a wall clock that may be set at any time.
+"""
 
 from collections.abc import Sequence
 from functools import partial
 
-from app.core import Future
+from app.core import Future, State
 from app.jobs.model import SECOND, Clock, Hold, Job
 from app.jobs.points import reached
 from app.stores.base import Promote, Promoted
@@ -11,11 +14,11 @@ from app.stores.ticker import CallLater, Retry
 from app.stores.writer import Writer
 
 CLOCK_CHECK = 1.0
-"""Seconds after which the wall clock is looked at again while jobs are due later: it may be set."""
+"""Seconds after which the wall clock is looked at again while jobs wait for a time: it may be set."""
 
 
 class Promoter:
-    """Makes due jobs ready.
+    """Has what comes with time happen to jobs, when it has come.
 
     call_later: of a ticker, on whose thread alone the clock is looked at and the state is
     changed. So there is no lock, and whoever may wait for none can call this.
@@ -26,13 +29,13 @@ class Promoter:
         self._clock = clock
         self._call_later = call_later
         self._due: int | None = None
-        """When the next job is due, as far as that is known."""
+        """When the next job is due or expires, as far as that is known."""
         self._looks = 0
         """Chains of looks at the clock; the last one of them goes on."""
         self._retry = Retry(call_later, self.promote)
 
     def promote(self) -> None:
-        """Make ready what is due now, and wait for what is due next; from any thread."""
+        """Have happen what is due now, and wait for what is due next; from any thread."""
         reached("promotion-next")
         self._writer.submit(Promote()).add_done_callback(self._promoted)
 
@@ -44,13 +47,13 @@ class Promoter:
             self.expect(next_due)
 
     def changed(self, jobs: Sequence[Job]) -> None:
-        """Note what is due later of the jobs that a commit has changed. A listener of the writer's."""
-        due = min((job.run_at for job in jobs if job.hold & Hold.DUE_LATER), default=None)
+        """Note what the jobs that a commit has changed wait for. A listener of the writer's."""
+        due = min(filter(None, map(_time_of, jobs)), default=None)
         if due is not None:
             self.expect(due)
 
     def expect(self, due: int) -> None:
-        """Make jobs ready at that time, unless it is later than what is expected; from any thread.
+        """Look for what is due at that time, unless it is later than what is expected; from any thread.
 
         The job is in the store by now. So if what is expected is being forgotten at this moment,
         the promotion that it is forgotten for comes after the job, and tells when it is due.
@@ -77,3 +80,12 @@ class Promoter:
         else:
             self._due = None
             self.promote()
+
+
+def _time_of(job: Job) -> int | None:
+    """Return when something happens to a job by itself; None when nothing does."""
+    if job.state is not State.PENDING:
+        return None
+    due = job.run_at if job.hold & Hold.DUE_LATER else None
+    expires = None if job.attempt else job.expires_at
+    return min((time for time in (due, expires) if time is not None), default=None)

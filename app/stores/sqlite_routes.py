@@ -64,8 +64,8 @@ LIMIT = f"""
         ) AS place
         FROM sharing JOIN json_each(?) AS caps ON caps.key = task
     ), gated AS (
-        SELECT key, iif(place <= most, 0, 16) AS hold, iif(place <= most, NULL, name) AS name
-        FROM ranked WHERE waits AND most IS NOT NULL
+        SELECT key, iif(place > most, 16, 0) AS hold, iif(place > most, name, NULL) AS name
+        FROM ranked WHERE waits
     )
     UPDATE jobs SET hold = gated.hold, blocked_by = gated.name, turn = 0 FROM gated
     WHERE jobs.key = gated.key AND (jobs.hold, jobs.blocked_by) IS NOT (gated.hold, gated.name)"""

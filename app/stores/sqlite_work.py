@@ -286,9 +286,13 @@ class Work:
     def _first_closed(self, job: Job, had: Sequence[str], limits: Sequence[Limit]) -> str | None:
         for name, _ in limits:
             may_outrank = self.grants.comes(name, job.priority)
-            if name in had or self.grants.free(name) > 0:
+            if name in had:
                 continue
-            if not (may_outrank and self._outranks(job, name)):
+            if self.grants.free(name) > 0:
+                if name in self.grants.freed:
+                    # Others may wait for it, and have come before.
+                    return name
+            elif not (may_outrank and self._outranks(job, name)):
                 return name
         return None
 

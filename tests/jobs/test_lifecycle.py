@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from app.core import State
-from app.jobs.errors import JobFinishedError, StaleTokenError, TransitionError
+from app.jobs.errors import (
+    JobFinishedError,
+    JobNotPendingError,
+    JobNotRetriableError,
+    StaleTokenError,
+    TransitionError,
+)
 from app.jobs.lifecycle import (
     MAX_LOSSES,
     TRANSITIONS,
@@ -16,19 +22,36 @@ from app.jobs.lifecycle import (
     Claimed,
     Died,
     Due,
+    Edited,
+    Expired,
     Failed,
+    Logged,
     Lost,
     Progressed,
     Released,
+    Reopened,
     Succeeded,
     backoff_after_loss,
     transition,
 )
-from app.jobs.model import SECOND, Cancellation, Failure, Hold, Job, Outcome, Progress, Slot, Stopped
+from app.jobs.model import (
+    SECOND,
+    Attempt,
+    Cancellation,
+    Failure,
+    Hold,
+    Job,
+    Line,
+    Outcome,
+    Progress,
+    Slot,
+    Stopped,
+)
 
 NOW = 1_750_000_000_000_000
 TOKEN = 7
 BROKEN = Failure("ValueError", "broken", "Traceback: …")
+LINES = (Line("mine", 20, 1.0, "one"), Line("", 30, 2.0, "three"))
 
 PENDING = Job(
     id="0198f00d-0000-7000-8000-000000000001",
@@ -48,6 +71,12 @@ FAILED = transition(RUNNING, Failed(TOKEN, BROKEN), NOW)
 
 EVENTS = [
     Due(),
+    Expired(),
+    Edited(priority=7),
+    Reopened(),
+    Logged(TOKEN, LINES),
+    Failed(TOKEN, BROKEN, SECOND),
+    Died(TOKEN, BROKEN, 0),
     Claimed(TOKEN + 1, "worker"),
     Progressed(TOKEN, Progress(1)),
     Succeeded(TOKEN, "1"),
@@ -219,20 +248,112 @@ def test_a_cancelled_job_may_be_cancelled_again():
     assert later(STOPPED, CancelRequested("again")) is STOPPED
 
 
+# -- retries -----------------------------------------------------------------
+
+GRANTED = PENDING._replace(max_attempts=2)
+FIRST = transition(GRANTED, Claimed(TOKEN, "worker"), NOW)
+PAST = Attempt(1, 1, "worker", NOW, NOW + SECOND, BROKEN)
+
+
+@pytest.mark.parametrize("event", [Failed, Died])
+def test_a_failure_with_attempts_left_waits_for_the_next_one(event):
+    job = later(FIRST, event(TOKEN, BROKEN, 5))
+    assert job == GRANTED._replace(
+        attempt=1, attempts=(PAST,), hold=Hold.DUE_LATER, run_at=NOW + SECOND + 5, version=3
+    )
+
+
+def test_a_retry_without_a_wait_is_ready_at_once():
+    assert later(FIRST, Failed(TOKEN, BROKEN, 0)).ready
+
+
+def test_the_last_attempt_fails_the_job_whatever_it_says():
+    second = later(later(later(FIRST, Failed(TOKEN, BROKEN, 5)), Due()), Claimed(9, "other"))
+    assert (second.attempt, second.attempts) == (2, (PAST,))
+    job = later(second, Failed(9, BROKEN, 5))
+    assert (job.outcome, job.exception, job.attempts) == (Outcome.FAILED, BROKEN, (PAST,))
+
+
+def test_a_failure_that_is_not_to_be_retried_is_final_though_attempts_are_left():
+    assert later(FIRST, Failed(TOKEN, BROKEN)).outcome is Outcome.FAILED
+
+
+def test_a_failure_after_a_request_is_not_retried():
+    asked = later(FIRST, CancelRequested())
+    assert later(asked, Failed(TOKEN, BROKEN, 5)).state is State.CANCELLED
+    assert later(asked, Died(TOKEN, BROKEN, 5)).cancellation.outcome is Stopped.KILLED
+
+
+def test_a_loss_in_a_later_attempt_costs_none_and_forgets_none():
+    second = later(later(later(FIRST, Failed(TOKEN, BROKEN, 5)), Due()), Claimed(9, "other"))
+    lost = later(second, Lost(9))
+    assert (lost.attempt, lost.losses, lost.attempts) == (1, 1, (PAST,))
+
+
+# -- expiry, edits, logs, runs -----------------------------------------------
+
+EXPIRING = SCHEDULED._replace(expires_at=NOW + SECOND)
+
+
+def test_a_job_that_was_not_started_in_time_is_cancelled():
+    job = later(EXPIRING, Expired())
+    assert (job.state, job.hold) == (State.CANCELLED, Hold.NONE)
+    assert job.cancellation == Cancellation(NOW + SECOND, Stopped.NOT_STARTED, "expired")
+
+
+@pytest.mark.parametrize(
+    "job", [SCHEDULED, EXPIRING._replace(expires_at=NOW + SECOND + 1), EXPIRING._replace(attempt=1)]
+)
+def test_what_need_not_start_by_now_or_was_tried_in_time_does_not_expire(job):
+    assert later(job, Expired()) is job
+
+
+def test_an_edit_changes_what_it_names():
+    job = later(PENDING, Edited(priority=3, tags={"a": "b"}))
+    assert job == PENDING._replace(priority=3, tags={"a": "b"}, version=2)
+    assert later(job, Edited(priority=3)) is job
+    assert later(job, Edited()) is job
+
+
+def test_a_new_due_time_holds_a_job_back_or_lets_it_go():
+    put_off = later(PENDING, Edited(run_at=NOW + 2 * SECOND))
+    assert (put_off.hold, put_off.run_at) == (Hold.DUE_LATER, NOW + 2 * SECOND)
+    held = put_off._replace(hold=put_off.hold | Hold.UNKNOWN_TASK)
+    assert later(held, Edited(run_at=NOW)).hold is Hold.UNKNOWN_TASK
+
+
+def test_what_is_logged_is_counted_and_raises_no_version():
+    assert later(RUNNING, Logged(TOKEN, LINES)) == RUNNING._replace(logged=8)
+
+
+def test_a_failed_job_is_run_again_as_if_it_were_new():
+    failed = later(FIRST, Failed(TOKEN, BROKEN))._replace(losses=2, expires_at=NOW)
+    again = transition(failed, Reopened(), NOW + 9)
+    assert again == GRANTED._replace(run=2, run_at=NOW + 9, attempts=(PAST,), version=failed.version + 1)
+
+
+def test_a_cancelled_job_is_run_again_and_its_request_is_forgotten():
+    again = later(CANCELLED, Reopened())
+    assert (again.state, again.run, again.cancellation, again.attempts) == (State.PENDING, 2, None, ())
+    stopped = later(STOPPED, Reopened())
+    assert stopped.attempts == (Attempt(1, 1, "worker", NOW, NOW, None),)
+
+
 # -- what the table does not have ---------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "event"), list(itertools.product(JOBS, EVENTS)))
 def test_whatever_the_table_does_not_have_is_refused(name, event):
     job = JOBS[name]
-    if (job.state, type(event)) in TRANSITIONS:
+    if (job.state, type(event)) in TRANSITIONS and (name, type(event)) != ("succeeded", Reopened):
         assert later(job, event).version - job.version in (0, 1)
         return
     with pytest.raises(TransitionError) as refusal:
         later(job, event)
-    if isinstance(event, CancelRequested):
-        assert type(refusal.value) is JobFinishedError
-    elif isinstance(event, (Claimed, Due)):
+    own = {CancelRequested: JobFinishedError, Edited: JobNotPendingError, Reopened: JobNotRetriableError}
+    if type(event) in own:
+        assert type(refusal.value) is own[type(event)]
+    elif isinstance(event, (Claimed, Due, Expired)):
         assert str(refusal.value) == f"a {job.state} job knows no {type(event).__name__}"
     else:
         # Nobody holds it any more, so the token says it already.
@@ -242,9 +363,12 @@ def test_whatever_the_table_does_not_have_is_refused(name, event):
 def test_the_table_holds_what_its_page_says():
     assert {(state.value, event.__name__) for state, event in TRANSITIONS} == {
         ("pending", "Due"),
+        ("pending", "Expired"),
+        ("pending", "Edited"),
         ("pending", "Claimed"),
         ("pending", "CancelRequested"),
         ("running", "Progressed"),
+        ("running", "Logged"),
         ("running", "CancelRequested"),
         ("running", "Succeeded"),
         ("running", "Failed"),
@@ -252,6 +376,8 @@ def test_the_table_holds_what_its_page_says():
         ("running", "Released"),
         ("running", "Lost"),
         ("cancelled", "CancelRequested"),
+        ("cancelled", "Reopened"),
+        ("finished", "Reopened"),
     }
 
 
@@ -274,8 +400,8 @@ class History(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.job = PENDING
-        self.final = None
+        self.job = PENDING._replace(max_attempts=2, expires_at=NOW + 9 * SECOND)
+        self.final = {}
         self.now = NOW
 
     @rule(
@@ -294,18 +420,20 @@ class History(RuleBasedStateMachine):
             return
         if self.job is before:
             return
-        assert self.job.version == before.version + 1
+        assert self.job.version == before.version + (not isinstance(event, Logged))
         assert (before.state, type(event)) in TRANSITIONS
-        if before.cancellation is not None:
+        assert self.job.attempts[: len(before.attempts)] == before.attempts
+        assert (self.job.run - before.run) == isinstance(event, Reopened)
+        if before.cancellation is not None and not isinstance(event, Reopened):
             assert self.job.state is not State.PENDING
             assert self.job.cancellation is not None
 
     @invariant()
     def a_final_state_is_final(self):
-        if self.final is not None:
-            assert self.job is self.final
+        """Each run has exactly one."""
+        assert self.final.get(self.job.run, self.job) is self.job
         if self.job.done:
-            self.final = self.job
+            self.final[self.job.run] = self.job
 
     @invariant()
     def the_fields_agree_with_the_state(self):
@@ -322,7 +450,11 @@ class History(RuleBasedStateMachine):
     def attempts_and_losses_are_bounded(self):
         assert 0 <= self.job.attempt <= self.job.max_attempts
         assert 0 <= self.job.losses <= MAX_LOSSES
-        assert (self.job.state is State.PENDING) <= (self.job.attempt == 0)
+        waits = self.job.state is State.PENDING
+        assert waits <= (self.job.attempt == sum(past.run == self.job.run for past in self.job.attempts))
+        assert waits <= (self.job.started_at is None)
+        numbers = [(past.run, past.number) for past in self.job.attempts]
+        assert numbers == sorted(set(numbers))
 
 
 TestHistory = History.TestCase

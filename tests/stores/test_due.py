@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.core import Future
+from app.core import Future, State
 from app.jobs.model import SECOND, Hold, Job, Slot
 from app.stores.base import Promote, Promoted, StoreUnavailableError
 from app.stores.due import CLOCK_CHECK, Promoter
@@ -120,3 +120,13 @@ def test_a_commit_tells_when_the_first_of_its_jobs_is_due(bench):
     assert bench.tick() == [0.5]
     bench.promoter.changed([job(SECOND)])
     assert len(bench.later) == 1
+
+
+def test_a_commit_tells_when_the_first_of_its_jobs_expires(bench):
+    expiring = job(0, hold=Hold.NONE)._replace(expires_at=NOW + SECOND // 4)
+    tried = expiring._replace(attempt=1)
+    running = expiring._replace(state=State.RUNNING)
+    bench.promoter.changed([tried, running])
+    assert bench.later == []
+    bench.promoter.changed([job(SECOND), expiring])
+    assert bench.tick() == [0.25]
