@@ -13,7 +13,7 @@ from tests.acceptance.serving import TIMEOUT, service
 
 TASKS = """
 import asyncio, os, pathlib, signal, time
-from app import submit, task
+from app import context, submit, task
 from app.jobs import points
 
 def wait_for(go):
@@ -44,6 +44,13 @@ async def coroutine(begun: str, go: str) -> str:
     return "done"
 
 @task
+def fails_at_first(begun: str, go: str) -> int:
+    if context().attempt > 1:
+        return context().attempt
+    until_told(begun, go)
+    raise LookupError("not at the first attempt")
+
+@task
 def touch(path: str) -> None:
     pathlib.Path(path).touch()
 
@@ -61,8 +68,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def begin(running, folder, task="until_told"):
-    job = running.submit(task, str(folder / f"begun-{task}"), str(folder / "go"))
+def begin(running, folder, task="until_told", **fields):
+    job = running.submit(task, str(folder / f"begun-{task}"), str(folder / "go"), **fields)
     while not (folder / f"begun-{task}").exists():
         running.job(job["id"])
     return job["id"]
@@ -199,6 +206,31 @@ def test_what_becomes_due_during_the_drain_waits_for_the_next_process(folder):
     assert not (folder / "late").exists()
     with service(folder, ERRAND_TASKS="mine") as again:
         assert again.job(late["id"], wait=TIMEOUT)["outcome"] == "succeeded"
+
+
+def test_an_attempt_that_fails_during_the_drain_is_followed_by_the_next_one_after_the_restart(folder):
+    with service(folder, ERRAND_TASKS="mine", ERRAND_DRAIN_SECONDS="3600") as running:
+        job_id = begin(running, folder, "fails_at_first", retry={"max_attempts": 2, "backoff": 0})
+        drain(running)
+        (folder / "go").touch()
+        # Nobody waits for what waits.
+        assert running.wait() == 0
+    with service(folder, ERRAND_TASKS="mine") as again:
+        job = again.job(job_id, wait=TIMEOUT)
+    assert (job["result"], job["attempt"], job["losses"]) == (2, 2, 0)
+    assert job["attempts"][0]["exception"]["type"] == "LookupError"
+
+
+def test_a_job_that_waits_for_its_next_attempt_holds_up_no_drain_and_is_kept(folder):
+    with service(folder, ERRAND_TASKS="mine", ERRAND_DRAIN_SECONDS="3600") as running:
+        (folder / "go").touch()
+        job_id = begin(running, folder, "fails_at_first", retry={"max_attempts": 2, "backoff": 3600})
+        until(lambda: running.job(job_id)["attempts"])
+        waiting = running.job(job_id)
+        assert running.end(signal.SIGTERM) == 0
+    with service(folder, ERRAND_TASKS="mine") as again:
+        assert again.job(job_id) == waiting
+        assert (waiting["state"], waiting["attempt"], waiting["losses"]) == ("pending", 1, 0)
 
 
 def until(condition):
