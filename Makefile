@@ -40,7 +40,7 @@ SOURCES := $(shell find app tests benchmarks -type f ! -name '*.pyc' 2>/dev/null
 
 # An interrupted pip or pytest must not leave a stamp that claims it had finished.
 .DELETE_ON_ERROR:
-.PHONY: help serve test check lint coverage bench-core clean python constraints FORCE
+.PHONY: help serve test check lint coverage bench-core bench-claims clean python constraints FORCE
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ coverage: $(VENV)/.passed
 
 bench-core: $(VENV)/.serve ## Measure the core against the standard library
 	@$(RUN) -m benchmarks.core
+
+bench-claims: $(VENV)/.serve ## Measure a claim beside hundreds of thousands of jobs that wait
+	@$(RUN) -m benchmarks.claims
 
 clean: ## Remove the environments and everything the tools wrote; databases stay
 	@rm -rf .venv .venv-3.13 .venv-constraints build dist htmlcov .coverage .coverage.* \

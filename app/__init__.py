@@ -17,24 +17,34 @@ from app.core import Future, FutureCancelledError, FutureTimeoutError, Task, gat
 
 if TYPE_CHECKING:
     from app.jobs.context import checkpoint, context, progress, submit
+    from app.jobs.hooks import on_shutdown, on_startup
     from app.jobs.registry import task
+    from app.jobs.retry import Retry, RetryLater
 
 __all__ = [
     "Future",
     "FutureCancelledError",
     "FutureTimeoutError",
+    "Retry",
+    "RetryLater",
     "Task",
     "checkpoint",
     "context",
     "gather",
+    "on_shutdown",
+    "on_startup",
     "progress",
     "submit",
     "task",
 ]
 
 _LATER = {
+    "Retry": "app.jobs.retry",
+    "RetryLater": "app.jobs.retry",
     "checkpoint": "app.jobs.context",
     "context": "app.jobs.context",
+    "on_shutdown": "app.jobs.hooks",
+    "on_startup": "app.jobs.hooks",
     "progress": "app.jobs.context",
     "submit": "app.jobs.context",
     "task": "app.jobs.registry",

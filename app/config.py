@@ -23,6 +23,13 @@ MAX_GRACE = 86_400.0
 """Seconds that may be given to code that is to stop: a day."""
 
 
+DAY = 86_400.0
+"""A day, in seconds."""
+
+MAX_KEPT = 36_600 * DAY
+"""Seconds that something may be kept: a hundred years. Beyond that somebody has mixed up the units."""
+
+
 class ConfigError(Exception):
     """The settings cannot be used. The message says which, and why."""
 
@@ -179,6 +186,20 @@ class Settings(BaseSettings):
         False,
         description="listen on an address that other machines can reach although there are no API keys; "
         "whoever reaches it may run tasks",
+    )
+    keep_jobs: float = Field(
+        7 * DAY,
+        ge=0,
+        le=MAX_KEPT,
+        allow_inf_nan=False,
+        description="seconds that a job is kept once it is done, with its attempts, events and log",
+    )
+    keep_results: float | None = Field(
+        None,
+        ge=0,
+        le=MAX_KEPT,
+        allow_inf_nan=False,
+        description="seconds that the result of a job is kept; unless set, as long as the job",
     )
     max_result_bytes: int = Field(
         1024 * 1024,

@@ -5,6 +5,7 @@ requests, so nobody could watch a drain, and a long poll would hold it up.
 """
 
 import asyncio
+import contextvars
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -22,7 +24,10 @@ import uvloop
 from app.api.app import create_app
 from app.api.wire import BoundedProtocol
 from app.config import Settings
+from app.core import Future
 from app.core.forking import part_children
+from app.jobs.errors import TaskDefinitionError
+from app.jobs.hooks import CoroutineFunction, Hooks, find
 from app.jobs.model import Job, Outcome, Slot, wall_clock
 from app.jobs.registry import Registry
 from app.service import Service
@@ -42,11 +47,17 @@ FATES = {None: "to run again", Outcome.CANCELLED: "cancelled, as asked", Outcome
 EXIT_SECONDS = 3
 """Seconds that the interpreter gets for its own exit before the process ends in any case."""
 
+HOOK_SECONDS = 5
+"""Seconds that the shutdown hooks get in all."""
+
 LOG_SECONDS = 0.5
 """Seconds that the last lines of the log get to be written."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """What ends the service."""
+
+START_FAILED = 2
+"""Exit code of a process whose start has failed."""
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
@@ -62,18 +73,23 @@ def serve(settings: Settings, registry: Registry) -> int:
     Raises StartError, StoreError.
     """
     listening = _listen(settings.host, settings.port)
-    with closing(listening), closing(SqliteStore(settings.database_path)) as store:
-        ended = _run(settings, registry, store, listening)
+    try:
+        with closing(listening), closing(SqliteStore(settings.database_path)) as store:
+            ended = _run(settings, registry, store, listening)
+    except StartError:
+        # Nor may threads that startup hooks have left running.
+        _exit_within(EXIT_SECONDS, START_FAILED)
+        raise
     # Everything is stored by now. Threads that tasks have left running must not keep the process:
     # when it is known that some do, only the log is waited for.
-    _exit_within(EXIT_SECONDS if ended else LOG_SECONDS)
+    _exit_within(EXIT_SECONDS if ended else LOG_SECONDS, 0)
     return 0
 
 
-def _exit_within(seconds: float) -> None:
+def _exit_within(seconds: float, code: int) -> None:
     def leave() -> None:
         time.sleep(seconds)
-        os._exit(0)
+        os._exit(code)
 
     threading.Thread(target=leave, name="errand-exit", daemon=True).start()
 
@@ -93,15 +109,40 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
         writer = parts.enter_context(closing(Writer(store, wall_clock)))
         worker = Worker(writer, registry, wall_clock, slots, terms)
         parts.callback(lambda: ended.append(worker.close()))
+        hooks = Hooks(find(settings.tasks), partial(_begin, worker))
+        parts.callback(lambda: ended.append(_shut_down(hooks, worker)))
         service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
         parts.callback(lambda: ended.append(service.close()))
         server = _Server(settings, service, worker, listening)
-        # Before the first job runs: it may fork, and a signal may come before the loop is there.
+        # Before the first hook or job runs: it may fork.
         part_children(server.disown, SIGNALS)
+        _start_up(hooks)
+        # After the hooks, which Ctrl-C may end. Jobs begin before there is a loop that takes signals.
         server.take_signals()
         server.announcement = _announcement(settings, registry, worker.start(), listening)
         uvloop.run(server.serve(sockets=[listening]))
     return all(ended)
+
+
+def _begin(worker: Worker, fn: CoroutineFunction) -> Future[Any]:
+    """Have a coroutine function run where those of jobs do."""
+    future = worker.pools.coroutines.future()
+    future.start(fn, contextvars.Context())
+    return future
+
+
+def _start_up(hooks: Hooks) -> None:
+    try:
+        hooks.start()
+    except TaskDefinitionError as exc:
+        raise StartError(str(exc)) from exc
+
+
+def _shut_down(hooks: Hooks, worker: Worker) -> bool:
+    """Run the shutdown hooks, and return whether they have ended."""
+    # Without a drain before, when the server has failed, jobs still use what the hooks will close.
+    worker.drain(0)
+    return hooks.stop(HOOK_SECONDS)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,13 +3,16 @@
 import asyncio
 import csv
 import io
+import logging
 import math
 import statistics
 import time
 from collections.abc import Generator
 from typing import Any
 
-from app import Future, checkpoint, progress, submit, task
+from app import Future, Retry, checkpoint, context, progress, submit, task
+
+LOGGER = logging.getLogger(__name__)
 
 SLICE = 0.05
 """Seconds that `sleep` sleeps between two looks at whether it shall stop."""
@@ -114,6 +117,35 @@ async def nap(seconds: float) -> float:
 def fail(message: str = "as you asked") -> None:
     """Fail on purpose, to see what a failure looks like."""
     raise RuntimeError(message)
+
+
+@task(retry=Retry(max_attempts=3, backoff=0.1))
+def flaky(failures: int = 1) -> int:
+    """Fail in the first attempts, and return the number of the first that succeeds.
+
+    A job gets three attempts, unless its submission says otherwise.
+    """
+    attempt = context().attempt
+    if 0 < attempt <= failures:
+        raise ConnectionError(f"attempt {attempt} was not answered")
+    return attempt
+
+
+@task(secret=("password",))
+def log_in(user: str, password: str) -> str:
+    """Greet a user. The password is shown nowhere: not with the job, and not in its log."""
+    if not password:
+        raise PermissionError(f"{user} has to give a password")
+    LOGGER.info("%s logs in", user)
+    print(f"{user} is logged in")  # noqa: T201  (it is kept with the job)
+    return f"Welcome, {user}"
+
+
+@task(max_running=1, limit_key="{customer}")
+def invoice(customer: str, amount: float) -> str:
+    """Write an invoice: one at a time for each customer, any number of customers side by side."""
+    time.sleep(SLICE)
+    return f"{customer} owes {amount:.2f}"
 
 
 @task

@@ -7,9 +7,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_benchmark_of_the_core_prints_a_row_for_each_figure():
+def run(name):
+    """Run a benchmark in its quick form; return the first line, the header and the rows."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.core", "--quick"],
+        [sys.executable, "-m", name, "--quick"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -20,11 +21,30 @@ def test_the_benchmark_of_the_core_prints_a_row_for_each_figure():
     machine, *lines = done.stdout.splitlines()
     assert machine.startswith(f"Python {sys.version_info.major}.{sys.version_info.minor}")
     header, *rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+    assert all(row[-1] in ("yes", "NO") for row in rows)
+    return header, [row[0] for row in rows]
+
+
+def test_the_benchmark_of_the_core_prints_a_row_for_each_figure():
+    header, figures = run("benchmarks.core")
     assert header == ["figure", "ours", "theirs", "ratio", "target", "met?"]
-    assert [row[0] for row in rows] == [
+    assert figures == [
         "tasks per second",
         "bytes of a Future",
         "ping-pong on one CPU, us",
         "a Task's hop, us",
     ]
-    assert all(row[-1] in ("yes", "NO") for row in rows)
+
+
+def test_the_benchmark_of_claims_prints_a_row_for_each_situation():
+    header, situations = run("benchmarks.claims")
+    assert header == ["beside jobs", "CPU of a job's way, us", "ratio", "target", "met?"]
+    assert situations == [
+        "an empty store",
+        "scheduled for later",
+        "of a saturated limit key",
+        "of many keys, at the limit of all",
+        "in a paused queue",
+        "of an unknown task",
+        "ready, of a lower priority",
+    ]

@@ -43,6 +43,7 @@ def test_defaults():
     assert settings.keys == ()
     assert settings.insecure is False
     assert settings.max_result_bytes == 1024 * 1024
+    assert (settings.keep_jobs, settings.keep_results) == (7 * 86_400, None)
     assert (settings.max_pending, settings.tenant_quota) == (1_000_000, None)
 
 
@@ -95,6 +96,9 @@ def test_a_file_of_settings_in_the_folder_is_not_read(tmp_path, monkeypatch):
         ("cancel_grace", "-1"),
         ("cancel_grace", "nan"),
         ("cancel_grace", "86401"),
+        ("keep_jobs", "-1"),
+        ("keep_jobs", "inf"),
+        ("keep_results", "1e12"),
         ("drain_seconds", "nan"),
         ("drain_seconds", "-1"),
         ("tasks", ","),

@@ -6,6 +6,7 @@ import inspect
 import pytest
 
 from app import FutureCancelledError, Task, tasks
+from app.jobs.context import SCOPE, Context
 from app.jobs.registry import Kind, load
 
 
@@ -14,6 +15,22 @@ def run(generator):
     task = Task(generator)
     task.step()
     return task.result(timeout=10)
+
+
+class Job:
+    """The scope of a job's attempt."""
+
+    def __init__(self, attempt):
+        self.context = Context("the id", attempt)
+
+
+@pytest.fixture
+def within():
+    """Return a function that says which attempt the code runs in."""
+    tokens = []
+    yield lambda attempt: tokens.append(SCOPE.set(Job(attempt)))
+    for token in reversed(tokens):
+        SCOPE.reset(token)
 
 
 @pytest.mark.parametrize(("text", "words"), [("", 0), (" ", 0), ("to be or not to be", 6), ("one\n\ttwo", 2)])
@@ -68,6 +85,41 @@ def test_fail_fails_with_the_message():
         tasks.fail("out of ink")
 
 
+def test_flaky_fails_in_its_first_attempts_and_returns_the_number_of_the_next(within):
+    for attempt in (1, 2):
+        within(attempt)
+        with pytest.raises(ConnectionError, match=f"attempt {attempt} was not answered"):
+            tasks.flaky(2)
+    within(3)
+    assert tasks.flaky(2) == 3
+
+
+def test_flaky_does_not_fail_outside_a_job():
+    assert tasks.flaky() == 0
+
+
+def test_log_in_greets_and_keeps_the_password_to_itself(capsys, caplog):
+    caplog.set_level("INFO")
+    assert tasks.log_in("ada", "hunter2") == "Welcome, ada"
+    assert caplog.messages == ["ada logs in"]
+    assert capsys.readouterr().out == "ada is logged in\n"
+    with pytest.raises(PermissionError, match="ada has to give a password"):
+        tasks.log_in("ada", "")
+
+
+def test_invoice_names_the_customer_and_the_amount():
+    assert tasks.invoice("Ada & Co", 12.5) == "Ada & Co owes 12.50"
+
+
+def test_the_samples_show_retries_secrets_and_limits():
+    registry = load(["app.tasks"])
+    assert registry.get("flaky").retry.max_attempts == 3
+    log_in, invoice = registry.get("log_in"), registry.get("invoice")
+    assert log_in.shown(["ada", "hunter2"], {}) == '{"args":["ada","***"],"kwargs":{}}'
+    assert log_in.limit_key_of(log_in.signature.check(["ada", "hunter2"], {})) is None
+    assert invoice.limit_key_of(invoice.signature.check(["Ada & Co", 12.5], {})) == "Ada & Co"
+
+
 def test_count_words_of_all_combines_its_parts():
     assert run(tasks.count_words_of_all(["to be", "or not to be"])) == {"texts": 2, "words": 6, "longest": 4}
     assert run(tasks.count_words_of_all([])) == {"texts": 0, "words": 0, "longest": 0}
@@ -90,7 +142,7 @@ def test_the_samples_show_all_three_kinds_and_each_says_what_it_does():
 
 def test_the_samples_need_the_standard_library_and_the_public_names_only():
     source = inspect.getsource(tasks)
-    assert "from app import Future, checkpoint, progress, submit, task" in source
+    assert "from app import Future, Retry, checkpoint, context, progress, submit, task" in source
     assert "pydantic" not in source
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from app.jobs.model import Cancellation, Failure, Job
 from app.jobs.registry import TaskDefinition
+from app.jobs.retry import Retry
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (UTC throughout; without an offset it is quicker to print)
 
@@ -137,6 +138,26 @@ def task_document(task: TaskDefinition) -> dict[str, Any]:
         "doc": task.doc,
         "parameters": _finite(task.signature.parameters_schema()),
         "result": _finite(task.signature.result_schema()),
-        "options": {"queue": task.queue, "priority": task.priority, "timeout": task.timeout},
+        "options": {
+            "queue": task.queue,
+            "priority": task.priority,
+            "timeout": task.timeout,
+            "retry": _retry(task.retry),
+            "max_running": task.max_running,
+            "max_running_total": task.max_running_total,
+            "limit_key": task.limit_key,
+            "secret": list(task.secret),
+        },
         "executor": task.slot,
+    }
+
+
+def _retry(retry: Retry) -> dict[str, Any]:
+    """Return a policy without its exception classes: those are the code's own."""
+    return {
+        "max_attempts": retry.max_attempts,
+        "backoff": retry.backoff,
+        "factor": retry.factor,
+        "max_backoff": retry.max_backoff,
+        "jitter": retry.jitter,
     }

@@ -261,12 +261,33 @@ class JobList(BaseModel):
     next: str | None = Field(description="The next page's address; null at the end.")
 
 
+class RetryDocument(BaseModel):
+    """When a job that has failed runs again."""
+
+    max_attempts: int = Field(description="Executions in all; 1 means that it never runs again.")
+    backoff: float = Field(description="Seconds before the second one.")
+    factor: float = Field(description="By which each further wait is longer.")
+    max_backoff: float = Field(description="Seconds that a wait has at most.")
+    jitter: bool = Field(description="Whether up to half of each wait is taken off, by chance.")
+
+
 class OptionsDocument(BaseModel):
-    """What a task's jobs have unless a submission says otherwise."""
+    """What a task's jobs have; queue, priority, timeout and retry unless a submission says otherwise."""
 
     queue: str
     priority: int
     timeout: float | None = Field(description="Seconds that they may run; null means no limit.")
+    retry: RetryDocument
+    max_running: int | None = Field(
+        description="How many may run at a time, for each key if there is a limit_key; null means no limit."
+    )
+    max_running_total: int | None = Field(
+        description="How many may run at a time in all, whatever their keys; null means no limit."
+    )
+    limit_key: str | None = Field(
+        description="What max_running counts by: parameters in braces; null when all count together."
+    )
+    secret: list[str] = Field(description="Names of parameters whose values are shown nowhere.")
 
 
 class TaskDocument(BaseModel):

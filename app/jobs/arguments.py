@@ -6,7 +6,7 @@ A call is checked by pydantic's own reading of the function's signature, in lax 
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +14,7 @@ from pydantic_core import ArgsKwargs, ErrorDetails
 
 from app.core.errors import text_of
 from app.jobs.errors import Fault, InvalidArgumentsError
+from app.jobs.masking import Secrets
 from app.jobs.outcome import storable
 
 JsonSchema = dict[str, Any]
@@ -36,15 +37,18 @@ class Call(NamedTuple):
 class Signature:
     """What a function takes and returns.
 
-    Raises whatever pydantic or the annotations raise when they make no schema.
+    secret: the names of parameters whose values nobody shall see. Raises whatever pydantic
+    or the annotations raise when they make no schema.
     """
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], secret: Collection[str] = ()) -> None:
         # pydantic takes a function for a type, which the type system cannot say.
         self._adapter: TypeAdapter[Call] = TypeAdapter(cast("Any", _capture(fn)))
         self._fn = fn
         self.runs_user_code = _has_functions(self._adapter.core_schema)
         """Whether a check may run validators that the user wrote, which may take their time."""
+        self.secrets = Secrets(fn, secret, self._adapter.core_schema) if secret else None
+        """None when nothing is secret."""
 
     def check(self, args: Iterable[Any], kwargs: dict[str, Any]) -> Call:
         """Return the coerced call. Raises InvalidArgumentsError with a fault for each place."""
@@ -52,11 +56,16 @@ class Signature:
             return self._adapter.validate_python(ArgsKwargs(tuple(args), kwargs))
         except ValidationError as exc:
             details = exc.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]
-            raise InvalidArgumentsError([_fault(detail) for detail in details]) from None
+            faults = [_fault(detail) for detail in details]
+            raise InvalidArgumentsError(self.secrets.tell(faults) if self.secrets else faults) from None
         except Exception as exc:
             # A validator of the user's own fell over what it was given: that is the caller's to know.
-            message = f"the check failed with {type(exc).__name__}: {text_of(exc)}"
-            raise InvalidArgumentsError([Fault(loc=[], msg=storable(message), type="check_failed")]) from exc
+            message = f"the check failed with {type(exc).__name__}"
+            if self.secrets:
+                # What it was given may be in the text, and in the traceback.
+                raise InvalidArgumentsError([Fault(loc=[], msg=message, type="check_failed")]) from None
+            message = storable(f"{message}: {text_of(exc)}")
+            raise InvalidArgumentsError([Fault(loc=[], msg=message, type="check_failed")]) from exc
 
     def coerce(self, arguments: str) -> Call:
         """Return the coerced call of stored arguments. Raises as `check`."""
@@ -66,7 +75,8 @@ class Signature:
     def parameters_schema(self) -> JsonSchema:
         """Return the JSON Schema of the parameters; `{}` when there is none for such a signature."""
         try:
-            return self._adapter.json_schema()
+            schema = self._adapter.json_schema()
+            return self.secrets.mark(schema) if self.secrets else schema
         except Exception:  # noqa: BLE001  (types bring schema code of their own; the call is checked all the same)
             return {}
 

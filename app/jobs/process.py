@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from app.core import Future, FutureCancelledError, FutureTimeoutError, child
 from app.core.forking import part_children
 from app.jobs.context import SCOPE, Context, run_inline
+from app.jobs.hooks import start_in_child
 from app.jobs.model import Failure, Line, Progress
 from app.jobs.outcome import failure_of, result_to_json
 from app.jobs.output import Output
@@ -77,6 +78,7 @@ def leave_sigterm_to_the_worker() -> None:
 def _run(order: Order) -> Returned | Raised:
     try:
         definition = find_declared(order.module, order.task)
+        start_in_child(order.module)
         child.checkpoint()
         call = definition.signature.coerce(order.arguments)
         value = definition.fn(*call.args, **call.kwargs)

@@ -5,17 +5,21 @@ import importlib
 import inspect
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from app.core.errors import text_of
-from app.jobs.arguments import Signature
+from app.jobs.arguments import Call, Signature
 from app.jobs.errors import NAME_SHOWN, TaskDefinitionError, UnknownTaskError
+from app.jobs.limits import fault_in_limits, filled
+from app.jobs.masking import fault_in_names, names_in
 from app.jobs.model import Slot
+from app.jobs.retry import ONCE, Retry
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +34,9 @@ MAX_TIMEOUT = 31_536_000
 """Seconds that a job may be allowed to run at most: a year."""
 
 PRIORITIES = range(-100, 101)
+
+OWN_FOLDERS = [str(Path(__file__).parents[1] / folder) for folder in ("core", "jobs", "worker")]
+"""Where the code lies that calls the user's."""
 
 
 class Kind(StrEnum):
@@ -55,6 +62,16 @@ class TaskDefinition:
     """Seconds that it may run; None means no limit."""
     found_in: str = ""
     """The module in which `load` has found it; empty if it was not found by that."""
+    retry: Retry = ONCE
+    """When a job that has failed runs again."""
+    max_running: int | None = None
+    """How many of its jobs may run at a time, for each limit key if it has one; None means no limit."""
+    max_running_total: int | None = None
+    """How many may run at a time in all, whatever their keys; None means no limit."""
+    limit_key: str | None = None
+    """The template of the limit key; None means that all jobs count together."""
+    secret: tuple[str, ...] = ()
+    """Names of the parameters whose values are shown nowhere."""
 
     @property
     def home(self) -> str:
@@ -79,12 +96,39 @@ class TaskDefinition:
     def signature(self) -> Signature:
         """What it takes and returns. Raises TaskDefinitionError when that has no schema."""
         try:
-            return Signature(self.fn)
+            return Signature(self.fn, self.secret)
         except Exception as exc:
             msg = (
                 f"task {self.name!r} in {self.fn.__module__}: its arguments cannot be checked: {text_of(exc)}"
             )
             raise TaskDefinitionError(msg) from exc
+
+    @cached_property
+    def parameters(self) -> inspect.Signature:
+        """What the function takes, as Python sees it."""
+        return inspect.signature(self.fn)
+
+    def limit_key_of(self, call: Call) -> str | None:
+        """Return the key under which the job of a coerced call counts; None when nothing limits the task.
+
+        It is empty when all its jobs count together. Raises InvalidArgumentsError for
+        values that make no key.
+        """
+        if self.max_running is None and self.max_running_total is None:
+            return None
+        if self.limit_key is None:
+            return ""
+        bound = self.parameters.bind(*call.args, **call.kwargs)
+        bound.apply_defaults()
+        return filled(self.limit_key, bound.arguments)
+
+    def shown(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str | None:
+        """Return a call, as submitted, as the JSON text to be shown of it, each secret as "***".
+
+        None when the task has no secrets: it is shown as it is.
+        """
+        secrets = self.signature.secrets
+        return None if secrets is None else secrets.masked(args, kwargs)
 
 
 _DECLARED: dict[str, list[TaskDefinition]] = {}
@@ -101,6 +145,11 @@ def task(
     priority: int = 0,
     executor: Literal["thread", "process"] = "thread",
     timeout: float | None = None,
+    retry: Retry = ONCE,
+    max_running: int | None = None,
+    max_running_total: int | None = None,
+    limit_key: str | None = None,
+    secret: Iterable[str] = (),
 ) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
 def task(  # noqa: PLR0913  (its options)
     fn: Callable[..., Any] | None = None,
@@ -111,6 +160,11 @@ def task(  # noqa: PLR0913  (its options)
     priority: int = 0,
     executor: Literal["thread", "process"] = "thread",
     timeout: float | None = None,
+    retry: Retry = ONCE,
+    max_running: int | None = None,
+    max_running_total: int | None = None,
+    limit_key: str | None = None,
+    secret: Iterable[str] = (),
 ) -> Any:
     """Register a function as a task, and return the function itself.
 
@@ -121,10 +175,29 @@ def task(  # noqa: PLR0913  (its options)
     killed if it does not stop when its job is cancelled; "thread" shares the service's
     process. A generator function runs as a core Task, a coroutine function on an event
     loop for such jobs. Raises TaskDefinitionError for what cannot be a task.
+
+    retry: when a job that has failed runs again; without it, never. max_running: how many
+    of its jobs run at a time, over all workers; with limit_key="{customer}", how many for
+    each value of that parameter. max_running_total: how many in all, whatever the keys.
+
+    secret: parameters whose values are shown nowhere: not with the job, not in what is said
+    of arguments that do not fit, and no default with the task. They are stored as they are,
+    because the job needs them. What the function itself prints, logs, returns or raises is
+    its own affair, the message and traceback of an exception too.
     """
+    options = {
+        "queue": queue,
+        "priority": priority,
+        "executor": executor,
+        "timeout": timeout,
+        "retry": retry,
+        "max_running": max_running,
+        "max_running_total": max_running_total,
+        "limit_key": limit_key,
+        "secret": names_in(secret),
+    }
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        options = {"queue": queue, "priority": priority, "executor": executor, "timeout": timeout}
         return _register(function, name=name, **options)
 
     return register if fn is None else register(fn)
@@ -159,9 +232,25 @@ def _require_options(definition: TaskDefinition) -> None:
         fault = f"executor is 'thread' or 'process', not {definition.executor!r}"
     elif definition.executor == Slot.PROCESS and definition.kind is not Kind.PLAIN:
         fault = f"only a plain function can run in a process, and this is a {definition.kind} function"
+    elif not isinstance(definition.retry, Retry):
+        fault = f"retry is a Retry(...), not {definition.retry!r}"
+    elif (found := _fault_in_parameters(definition)) is not None:
+        fault = found
     else:
         return
     raise TaskDefinitionError(f"task {definition.fn.__name__!r} in {definition.fn.__module__}: {fault}")
+
+
+def _fault_in_parameters(definition: TaskDefinition) -> str | None:
+    """Return what is wrong with the options that speak of the function's parameters."""
+    parameters = definition.parameters.parameters
+    return fault_in_names(definition.secret, parameters) or fault_in_limits(
+        definition.max_running,
+        definition.max_running_total,
+        definition.limit_key,
+        parameters,
+        definition.secret,
+    )
 
 
 def _is_timeout(value: object) -> bool:
@@ -254,14 +343,19 @@ def _import(name: str) -> ModuleType:
     except TaskDefinitionError as exc:
         raise TaskDefinitionError(f"task module {name!r} cannot be used: {exc}") from exc
     except (Exception, SystemExit) as exc:
-        reason = f"{type(exc).__name__}: {text_of(exc)}{_place_of_error(exc)}"
         hint = "; write a module's name, not a file's" if name.endswith(".py") or "/" in name else ""
-        raise TaskDefinitionError(f"task module {name!r} cannot be imported: {reason}{hint}") from exc
+        raise TaskDefinitionError(f"task module {name!r} cannot be imported: {reason_of(exc)}{hint}") from exc
+
+
+def reason_of(exc: BaseException) -> str:
+    """Return in one line what the user's code has raised, and where."""
+    text = f"{type(exc).__name__}: {text_of(exc)}{_place_of_error(exc)}"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _place_of_error(exc: BaseException) -> str:
-    """Return where in the user's own code an import failed; empty when none of it had begun."""
-    others = (__file__, "<frozen", sysconfig.get_path("stdlib"))
+    """Return where in the user's own code it failed; empty when none of it had begun."""
+    others = (*OWN_FOLDERS, "<frozen", sysconfig.get_path("stdlib"))
     frames = [
         frame for frame in traceback.extract_tb(exc.__traceback__) if not frame.filename.startswith(others)
     ]
