@@ -43,9 +43,9 @@ def note(file, text):
         out.write(text + "\\n")
 
 @contextmanager
-def alone(name):
-    """Leave a side effect, and notice when the same job runs elsewhere at this moment."""
-    with open(HERE / f"lock-{context().id}", "w") as lock:
+def alone(name, lock=None):
+    """Leave a side effect, and notice when the same job, or what has this lock, runs elsewhere by now."""
+    with open(HERE / f"lock-{lock or context().id}", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -74,6 +74,11 @@ def in_process(name: str) -> str:
     with alone(name):
         return name
 
+@task(max_running=1)
+def limited(name: str) -> str:
+    with alone(name, "limited"):
+        return name
+
 @task
 def fails_at_first(name: str) -> str:
     with alone(name):
@@ -98,12 +103,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "generator": {"task": "generator"},
     "coroutine": {"task": "coroutine"},
     "process": {"task": "in_process"},
+    "limited": {"task": "limited"},
     "delayed": {"task": "plain", "delay": 0.2},
     "keyed": {"task": "plain", "key": "{name}"},
     "once": {"task": "plain"},
     "retried": {"task": "fails_at_first", "retry": {"max_attempts": 2, "backoff": 0.05}},
 }
 """What is submitted, in turn; "once" with an Idempotency-Key."""
+
+FINAL_STATES = """
+    SELECT sum(data ->> 'outcome' IS NOT NULL) FROM events WHERE kind = 'state' GROUP BY job"""
+"""How often each job came to one, as its history has it."""
 
 Submission = tuple[dict[str, Any], dict[str, str]]
 
@@ -218,6 +228,7 @@ class Load:
             given_up = {name for (name,) in db.execute("SELECT tags ->> 'name' FROM jobs WHERE losses = 3")}
             ended = db.execute("SELECT count(*) FROM jobs WHERE state NOT IN ('finished', 'cancelled')")
             assert ended.fetchone() == (0,)
+            assert set(db.execute(FINAL_STATES)) <= {(1,)}
             twice = db.execute("SELECT tags ->> 'name' AS name FROM jobs GROUP BY name HAVING count(*) > 1")
             assert twice.fetchall() == []
         assert set(self.acknowledged) - given_up <= set(effects)
