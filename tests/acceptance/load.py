@@ -246,6 +246,7 @@ class Load:
 def require_sound(db: sqlite3.Connection) -> None:
     """Require that a database is whole, and that what it counts is what it has."""
     assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert db.execute("PRAGMA foreign_key_check").fetchall() == []
     kinds = "tenant, queue, task, state"
     counted = set(db.execute(f"SELECT {kinds}, n FROM counters WHERE n <> 0"))
     assert counted == set(db.execute(f"SELECT {kinds}, count(*) FROM jobs GROUP BY {kinds}"))

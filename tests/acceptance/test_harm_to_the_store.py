@@ -142,7 +142,8 @@ def no_room(process):
     try:
         yield
     finally:
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        if process.poll() is None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
 needs_prlimit = pytest.mark.skipif(
@@ -171,6 +172,21 @@ def test_a_service_that_cannot_write_says_so_and_goes_on_when_it_can(folder):
     require_calm(running.errors, seconds, "disk I/O error")
     with serving(folder) as again:
         assert {again.job(job_id)["outcome"] for job_id in kept} == {"succeeded"}
+
+
+@needs_prlimit
+def test_a_kill_while_nothing_can_be_written_costs_no_job(folder):
+    with serving(folder) as running:
+        kept = [running.submit("echo", str(n))["id"] for n in range(5)]
+        held = begin(running, folder)
+        with no_room(running.process):
+            (folder / "go").touch()
+            press_while_down(running, times=8)
+            assert running.end(signal.SIGKILL) == -signal.SIGKILL
+    with serving(folder) as again:
+        assert {again.job(job_id, wait=TIMEOUT)["outcome"] for job_id in kept} == {"succeeded"}
+        ended = again.job(held, wait=TIMEOUT)
+    assert (ended["result"], ended["attempt"], ended["losses"]) == ("told", 1, 1)
 
 
 @pytest.fixture

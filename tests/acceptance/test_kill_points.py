@@ -3,14 +3,16 @@
 import itertools
 import random
 import signal
-from contextlib import suppress
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
 
 from app.jobs.points import POINTS
 from tests.acceptance.load import Load
-from tests.acceptance.serving import TIMEOUT, service
+from tests.acceptance.serving import TIMEOUT, environment, service
 
 PASSAGES = {"recovery-next": 1, "recovery-committed": 1, "promotion-next": 3, "release-next": 1}
 """At which passage of a point to kill; at any other point it is USUAL."""
@@ -92,6 +94,32 @@ def test_a_service_killed_at_random_moments_keeps_every_promise_after_its_restar
         load.require_kept(running)
         assert running.end(signal.SIGTERM) == 0
     load.require_consistent()
+
+
+def test_a_start_that_is_killed_at_any_moment_is_made_good_by_the_next_one(load, copies):
+    seed = random.randrange(10**9)
+    print(f"seed: {seed}")
+    chance = random.Random(seed)
+    for _ in range(6):
+        # Its first one makes the database, the others find what that has left.
+        with starting(load.folder) as process, suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.2, 1.0))
+    with service(load.folder, **SETTINGS) as running:
+        load.press(running, most=10)
+        load.require_kept(running)
+        assert running.end(signal.SIGTERM) == 0
+    load.require_consistent()
+
+
+@contextmanager
+def starting(folder):
+    """Start a service, and kill it whatever it does by the end."""
+    command = [sys.executable, "-m", "app", "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(**SETTINGS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        yield process
+        process.kill()
 
 
 def test_a_job_that_kills_the_service_is_given_up_after_three_losses_and_others_run(load):
