@@ -48,6 +48,9 @@ APPLICATION_ID = 0x45727264
 LOCK_TIMEOUT = 5.0
 """Seconds that a write waits for another program's lock on the database."""
 
+NEXT_LOCK_TIMEOUT = 0.5
+"""Seconds that it waits once one has waited in vain: what has gathered meanwhile has waited too."""
+
 
 class SqliteStore:
     """A Store in the file `path`, which is made when it is not there.
@@ -60,6 +63,7 @@ class SqliteStore:
     def __init__(self, path: Path, *, examined: int = EXAMINED, lock_timeout: float = LOCK_TIMEOUT) -> None:
         _require_folder(path)
         self._path = path
+        self._lock_timeout = self._patience = lock_timeout
         # What was opened is closed again when the next step fails.
         with ExitStack() as opened:
             opened.callback(_own(path).release)
@@ -93,9 +97,17 @@ class SqliteStore:
         except sqlite3.Error as exc:
             if _is_ours(exc):
                 raise
+            if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                self._wait_for_locks(min(NEXT_LOCK_TIMEOUT, self._lock_timeout))
             raise StoreUnavailableError(f"{self._path}: {reason_of(self._path, exc)}") from exc
         work.remember()
+        self._wait_for_locks(self._lock_timeout)
         return applied
+
+    def _wait_for_locks(self, seconds: float) -> None:
+        if seconds != self._patience:
+            self._db.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+            self._patience = seconds
 
     def _require_unmoved(self) -> None:
         try:

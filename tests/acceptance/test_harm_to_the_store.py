@@ -253,7 +253,8 @@ def test_a_lock_that_another_process_holds_for_long_is_waited_for_and_then_told(
         assert submit(running).status_code == 202
         assert running.end(signal.SIGTERM) == 0
     require_calm(running.errors, time.monotonic() - began, "locked")
-    assert seconds < 20
+    # Not the whole time for each of the batches that gather meanwhile.
+    assert seconds < 10
 
 
 # -- damage -----------------------------------------------------------------------
