@@ -22,7 +22,7 @@ from app.stores.base import (
     StoredRecord,
     StoreUnavailableError,
 )
-from app.stores.rows import LISTED, WHOLE, id_to_bytes, id_to_text, job_of, select_attempts
+from app.stores.rows import LISTED, WHOLE, id_to_bytes, id_to_text, job_of, select_attempts, shown_id
 from app.stores.sqlite_insert import KNOWN, ids_of
 from app.stores.trouble import Trouble
 
@@ -231,7 +231,9 @@ class Reads:
         try:
             return job_of(row)
         except Exception as exc:  # noqa: BLE001  (whatever damage may come to)
-            self._trouble.met(f"{self._path}: the row of job {row[1]!r} is damaged ({type(exc).__name__})")
+            self._trouble.met(
+                f"{self._path}: the row of job {shown_id(row[1])} is damaged ({type(exc).__name__})"
+            )
             return None
 
     def _records_of(self, rows: Sequence[Sequence[Any]]) -> list[StoredRecord]:

@@ -24,13 +24,19 @@ class Trouble:
 
     def met(self, reason: str) -> None:
         """Take note of a failure: of one that lasts, a line now and then."""
+        missed = self._times
+        if self.is_news(reason):
+            again = f" ({missed} times more since the last such line)" if missed else ""
+            self._logger.error("%s: %s%s", self._what, reason, again)
+
+    def is_news(self, reason: str) -> bool:
+        """Take note of a failure, and return whether it is to be told now; for who tells it otherwise."""
         now = time.monotonic()
         if now - self._told < (REMINDER if reason == self._reason else APART):
             self._times += 1
-            return
-        again = f" ({self._times} times more since the last such line)" if self._times else ""
-        self._logger.error("%s: %s%s", self._what, reason, again)
+            return False
         self._reason, self._told, self._times = reason, now, 0
+        return True
 
     def over(self) -> None:
         """Take note that it works."""

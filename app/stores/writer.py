@@ -73,6 +73,7 @@ class Writer:
         self._ended = False
         self._last_commit: float | None = None
         self._trouble = Trouble(LOGGER, "the store cannot be written")
+        self._failures = Trouble(LOGGER, "a batch failed")
         self._thread = threading.Thread(target=self._run, name="errand-writer", daemon=True)
         self._thread.start()
 
@@ -164,14 +165,21 @@ class Writer:
             self._miss(claim)
             _refuse(batch, StoreUnavailableError, str(exc))
         except Exception as exc:
-            riding = "" if claim is None else " and a claim"
-            LOGGER.exception("a batch of %d operations%s failed", len(operations), riding)
+            self._tell_failed(len(operations), claim, exc)
             self._carry_out_in_parts(batch, claim, exc)
         else:
             self._last_commit = time.monotonic()
             self._trouble.over()
             reached("batch-committed")
             self._announce(batch, applied, claimed=claim is not None)
+
+    def _tell_failed(self, count: int, claim: Claim | None, exc: Exception) -> None:
+        # Whoever asks for the same again and again must not fill the log.
+        if self._failures.is_news(f"{type(exc).__name__}: {exc}"):
+            riding = "" if claim is None else " and a claim"
+            # Of the store's own errors, the text says all.
+            trace = None if isinstance(exc, StoreError) else exc
+            LOGGER.error("a batch of %d operations%s failed: %s", count, riding, exc, exc_info=trace)
 
     def _carry_out_in_parts(self, batch: Sequence[_Item], claim: Claim | None, exc: Exception) -> None:
         """Find the operation that the batch failed by, so that the others do not suffer for it."""

@@ -111,8 +111,10 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 """What is submitted, in turn; "once" with an Idempotency-Key."""
 
+NAME = "json_extract(tags, '$.name')"
+
 FINAL_STATES = """
-    SELECT sum(data ->> 'outcome' IS NOT NULL) FROM events WHERE kind = 'state' GROUP BY job"""
+    SELECT sum(json_extract(data, '$.outcome') IS NOT NULL) FROM events WHERE kind = 'state' GROUP BY job"""
 """How often each job came to one, as its history has it."""
 
 Submission = tuple[dict[str, Any], dict[str, str]]
@@ -225,11 +227,11 @@ class Load:
         effects = Counter((self.folder / "effects").read_text().split())
         with closing(sqlite3.connect(self.database)) as db:
             require_sound(db)
-            given_up = {name for (name,) in db.execute("SELECT tags ->> 'name' FROM jobs WHERE losses = 3")}
+            given_up = {name for (name,) in db.execute(f"SELECT {NAME} FROM jobs WHERE losses = 3")}
             ended = db.execute("SELECT count(*) FROM jobs WHERE state NOT IN ('finished', 'cancelled')")
             assert ended.fetchone() == (0,)
             assert set(db.execute(FINAL_STATES)) <= {(1,)}
-            twice = db.execute("SELECT tags ->> 'name' AS name FROM jobs GROUP BY name HAVING count(*) > 1")
+            twice = db.execute(f"SELECT {NAME} AS name FROM jobs GROUP BY name HAVING count(*) > 1")
             assert twice.fetchall() == []
         assert set(self.acknowledged) - given_up <= set(effects)
         assert not (self.folder / "twice").exists(), (self.folder / "twice").read_text()

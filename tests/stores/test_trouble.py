@@ -58,3 +58,10 @@ def test_a_trouble_that_comes_and_goes_is_not_told_each_time(trouble, caplog):
 def test_what_works_is_not_worth_a_line(trouble, caplog):
     trouble.over()
     assert caplog.messages == []
+
+
+def test_who_tells_it_otherwise_is_told_when(trouble, clock, caplog):
+    assert [trouble.is_news("dry") for _ in range(3)] == [True, False, False]
+    clock.now += REMINDER
+    assert trouble.is_news("dry")
+    assert caplog.messages == []
