@@ -164,7 +164,7 @@ class Writer:
             self._trouble.met(str(exc))
             self._miss(claim)
             _refuse(batch, StoreUnavailableError, str(exc))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001  (an operation may be anything)
             self._tell_failed(len(operations), claim, exc)
             self._carry_out_in_parts(batch, claim, exc)
         else:
