@@ -315,6 +315,24 @@ def test_damage_that_comes_while_it_runs_ends_in_nothing_worse_than_503(folder):
     require_calm(running.errors, seconds, "damaged")
 
 
+def test_a_job_that_is_damaged_is_named_in_the_log_and_harms_no_other(folder):
+    with serving(folder) as running:
+        bad, good = (running.submit("echo", "later", delay=3600)["id"] for _ in range(2))
+        with closing(sqlite3.connect(folder / "data" / "errand.db", isolation_level=None)) as other:
+            other.execute("UPDATE jobs SET tags = '{' WHERE key = 1")
+        began = time.monotonic()
+        for _ in range(20):
+            require_unavailable(running.client.delete(f"/jobs/{bad}"))
+            require_unavailable(running.client.get(f"/jobs/{bad}"))
+            assert [job["id"] for job in running.client.get("/jobs").json()["jobs"]] == [good]
+        assert running.client.delete(f"/jobs/{good}").json()["state"] == "cancelled"
+        running.until_ready()
+        seconds = time.monotonic() - began
+        assert running.end(signal.SIGTERM) == 0
+    require_calm(running.errors, seconds, f"job {bad} cannot be read")
+    require_calm(running.errors, seconds, f"job {bad} is damaged")
+
+
 # -- files that vanish --------------------------------------------------------------
 
 
