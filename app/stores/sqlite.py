@@ -63,7 +63,9 @@ class SqliteStore:
     def __init__(self, path: Path, *, examined: int = EXAMINED, lock_timeout: float = LOCK_TIMEOUT) -> None:
         _require_folder(path)
         self._path = path
-        self._lock_timeout = self._patience = lock_timeout
+        self._lock_timeout = lock_timeout
+        self._impatient = False
+        """Whether a write has waited for a lock in vain, and none has succeeded since."""
         # What was opened is closed again when the next step fails.
         with ExitStack() as opened:
             opened.callback(_own(path).release)
@@ -98,16 +100,20 @@ class SqliteStore:
             if _is_ours(exc):
                 raise
             if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-                self._wait_for_locks(min(NEXT_LOCK_TIMEOUT, self._lock_timeout))
+                self._lose_patience()
             raise StoreUnavailableError(f"{self._path}: {reason_of(self._path, exc)}") from exc
         work.remember()
-        self._wait_for_locks(self._lock_timeout)
+        if self._impatient:
+            self._db.execute(f"PRAGMA busy_timeout = {round(self._lock_timeout * 1000)}")
+            self._impatient = False
         return applied
 
-    def _wait_for_locks(self, seconds: float) -> None:
-        if seconds != self._patience:
-            self._db.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
-            self._patience = seconds
+    def _lose_patience(self) -> None:
+        """Wait less for another program's lock until a write succeeds."""
+        (milliseconds,) = self._db.execute("PRAGMA busy_timeout").fetchone()
+        if milliseconds > NEXT_LOCK_TIMEOUT * 1000:
+            self._db.execute(f"PRAGMA busy_timeout = {round(NEXT_LOCK_TIMEOUT * 1000)}")
+            self._impatient = True
 
     def _require_unmoved(self) -> None:
         try:
