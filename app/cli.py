@@ -104,13 +104,17 @@ def _log_aside() -> None:
     """
     from logging.handlers import QueueHandler, QueueListener  # noqa: PLC0415  (only to serve)
 
+    from app.worker.tee import name_job  # noqa: PLC0415  (see _parser)
+
     class Dropping(QueueHandler):
         def enqueue(self, record: logging.LogRecord) -> None:
             with suppress(queue.Full):
                 self.queue.put_nowait(record)
 
     out = logging.StreamHandler()
-    out.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    out.setFormatter(_formatter())
+    # A forked child's records come here without the queue.
+    out.addFilter(name_job)
     records: queue.Queue[logging.LogRecord] = queue.Queue(LOG_RECORDS)
     listener = QueueListener(records, out)
     listener.start()
@@ -118,10 +122,26 @@ def _log_aside() -> None:
     # A forked child has no such thread.
     os.register_at_fork(after_in_child=lambda: setattr(logging.root, "handlers", [out]))
     # Not by basicConfig: it would give the queue's end a format too, and each line would have it twice.
-    logging.root.addHandler(Dropping(records))
+    dropping = Dropping(records)
+    # Before the record is queued: only the thread that logs knows whose code it runs.
+    dropping.addFilter(name_job)
+    logging.root.addHandler(dropping)
     logging.root.setLevel(logging.INFO)
     # What it says of its start and its end, we say ourselves.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _formatter() -> logging.Formatter:
+    """Return what makes a line of a record, with the id of the job whose code made it."""
+    from app.jobs.output import JOB  # noqa: PLC0415  (see _parser)
+
+    class Formatter(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+            job_id = getattr(record, JOB, "")
+            record.origin = f"{record.name} [{job_id}]" if job_id else record.name
+            return super().formatMessage(record)
+
+    return Formatter("%(asctime)s %(levelname)-7s %(origin)s: %(message)s")
 
 
 def _put_current_folder_first() -> None:

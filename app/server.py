@@ -32,7 +32,9 @@ from app.jobs.model import Job, Outcome, Slot, wall_clock
 from app.jobs.registry import Registry
 from app.service import Service
 from app.stores.base import Limits, Recovered, Store
+from app.stores.retention import Retention, Sweeper
 from app.stores.sqlite import SqliteStore
+from app.stores.ticker import Ticker
 from app.stores.writer import Writer
 from app.worker import Terms, Worker
 
@@ -120,8 +122,18 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
         # After the hooks, which Ctrl-C may end. Jobs begin before there is a loop that takes signals.
         server.take_signals()
         server.announcement = _announcement(settings, registry, worker.start(), listening)
+        parts.enter_context(closing(_sweep(settings, writer)))
         uvloop.run(server.serve(sockets=[listening]))
     return all(ended)
+
+
+def _sweep(settings: Settings, writer: Writer) -> Ticker:
+    """Begin to erase what is old, and return what has to be closed in the end."""
+    results = settings.keep_jobs if settings.keep_results is None else settings.keep_results
+    ticker = Ticker("errand-sweeper")
+    Sweeper(writer, wall_clock, ticker.call_later, Retention(settings.keep_jobs, results)).sweep()
+    ticker.start()
+    return ticker
 
 
 def _begin(worker: Worker, fn: CoroutineFunction) -> Future[Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from importlib.metadata import PackageNotFoundError, version
+from inspect import getdoc
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,12 +13,16 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from app.api import docs, openapi, operations
+from app.api.changes import ChangeRoutes
 from app.api.documents import encode
 from app.api.edge import Failsafe, HeadAsGet
 from app.api.guard import Guard
 from app.api.problems import ProblemError
 from app.api.problems import answer as answer_error
-from app.api.routes import HealthRoutes, JobRoutes, TaskRoutes, json_response
+from app.api.queues import QueueRoutes
+from app.api.replies import json_response
+from app.api.routes import HealthRoutes, JobRoutes, TaskRoutes
+from app.api.submissions import SubmissionRoutes
 from app.config import Settings
 from app.jobs.errors import JobError
 from app.service import Service, ServiceError
@@ -28,7 +33,8 @@ NO_TELEMETRY: Any = {"auto_configure": False, "tracing": False, "metrics": False
 """Looking for OpenTelemetry takes a fifth of the time that FastAPI spends on a request."""
 
 _TAGS = {
-    "jobs": "Submit calls, watch them, fetch their results, cancel them.",
+    "jobs": "Submit calls, watch them, fetch their results, cancel them, run them again.",
+    "queues": "Where jobs wait, and how to hold them there.",
     "tasks": "The functions that can be called.",
     "service": "The service itself.",
 }
@@ -59,7 +65,9 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     )
     # On the application itself: routes of an included router take half as long again to find.
     app.router.route_class = PlainRoute
-    _add_jobs(app, JobRoutes(service))
+    _add_jobs(app, SubmissionRoutes(service), JobRoutes(service))
+    _add_changes(app, ChangeRoutes(service))
+    _add_queues(app, QueueRoutes(service))
     _add_tasks(app, TaskRoutes(service))
     _add_service(app, HealthRoutes(service))
     _add_pages(app, [task.name for task in service.tasks()], keys=bool(settings.keys))
@@ -82,7 +90,7 @@ def _add(app: FastAPI, call: str, endpoint: Endpoint, operation: openapi.Operati
     """Add a route. call: method and path."""
     method, path = call.split()
     tag = path.split("/")[1]
-    doc = (endpoint.__doc__ or "").strip()
+    doc = getdoc(endpoint) or ""
     app.add_api_route(
         path,
         endpoint,
@@ -98,12 +106,27 @@ def _add(app: FastAPI, call: str, endpoint: Endpoint, operation: openapi.Operati
     )
 
 
-def _add_jobs(app: FastAPI, jobs: JobRoutes) -> None:
-    _add(app, "POST /jobs", jobs.submit, operations.SUBMIT)
+def _add_jobs(app: FastAPI, submissions: SubmissionRoutes, jobs: JobRoutes) -> None:
+    _add(app, "POST /jobs", submissions.submit, operations.SUBMIT)
+    _add(app, "POST /jobs/batch", submissions.submit_batch, operations.SUBMIT_BATCH)
     _add(app, "GET /jobs", jobs.list, operations.LIST_JOBS)
     _add(app, "GET /jobs/{id}", jobs.get, operations.GET_JOB)
-    _add(app, "DELETE /jobs/{id}", jobs.cancel, operations.CANCEL)
     _add(app, "GET /jobs/{id}/result", jobs.result, operations.GET_RESULT)
+
+
+def _add_changes(app: FastAPI, changes: ChangeRoutes) -> None:
+    _add(app, "DELETE /jobs/{id}", changes.cancel, operations.CANCEL)
+    _add(app, "PATCH /jobs/{id}", changes.edit, operations.EDIT)
+    _add(app, "POST /jobs/{id}/retry", changes.retry, operations.RETRY)
+    _add(app, "POST /jobs/cancel", changes.cancel_all, operations.CANCEL_ALL)
+    _add(app, "POST /jobs/retry", changes.retry_all, operations.RETRY_ALL)
+
+
+def _add_queues(app: FastAPI, queues: QueueRoutes) -> None:
+    _add(app, "GET /queues", queues.list, operations.LIST_QUEUES)
+    # A queue's name may have slashes.
+    _add(app, "POST /queues/{name:path}/pause", queues.pause, operations.PAUSE)
+    _add(app, "POST /queues/{name:path}/resume", queues.resume, operations.RESUME)
 
 
 def _add_tasks(app: FastAPI, tasks: TaskRoutes) -> None:

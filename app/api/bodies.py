@@ -17,17 +17,21 @@ from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-from app.api.problems import ProblemError, invalid
+from app.api.incoming import NoBody
+from app.api.problems import MAX_FAULTS, ProblemError, invalid
 from app.jobs.errors import Fault
 
 MAX_BYTES = 1024 * 1024
-"""Bytes that a body may take."""
+"""Bytes that a body may take, unless it is a batch."""
+
+LARGE = 64 * 1024
+"""Bytes of a body that are parsed on the event loop at most."""
 
 MAX_DEPTH = 100
 """Levels to which a body may be nested, the outermost included."""
 
-MAX_FAULTS = 100
-"""Faults that are named; a body may have a million."""
+INVALID_BODY = "invalid-body"
+"""The kind of problem that a body is which is not what a call takes, unless it is a submission."""
 
 JSON_TYPE = "application/json"
 UTF_8 = {"utf-8", "utf8", "us-ascii"}
@@ -35,13 +39,27 @@ UTF_8 = {"utf-8", "utf8", "us-ascii"}
 Loc = list[str | int]
 
 
-async def read_json(request: Request) -> object:
+async def read_json(request: Request, kind: str = "invalid-submission") -> object:
     """Return the body as parsed JSON.
 
-    Raises ProblemError, in this order: 415, 413, 400, and 422 for what no store can keep.
+    kind: of the problem that a body is which is JSON, but cannot be stored. Raises
+    ProblemError, in this order: 415, 413, 400, and 422 for what no store can keep.
     """
+    return parse(await read_bytes(request), kind)
+
+
+async def read_bytes(request: Request, limit: int = MAX_BYTES) -> bytes:
+    """Return a body that is announced as JSON. limit: bytes. Raises ProblemError (415, 413)."""
     require_json(request.headers.getlist("content-type"), request.headers.get("content-encoding"))
-    return parse(await _read(request))
+    return await _read(request, limit)
+
+
+async def require_no_body(request: Request) -> None:
+    """Raise ProblemError (415, 413, 400, 422) unless there is no body, or an empty object."""
+    body = await _read(request, MAX_BYTES)
+    if body:
+        require_json(request.headers.getlist("content-type"), request.headers.get("content-encoding"))
+        read_as(NoBody, parse(body, INVALID_BODY), INVALID_BODY)
 
 
 def require_json(content_types: list[str], encoding: str | None = None) -> None:
@@ -69,17 +87,17 @@ def _refuse_type(reason: str) -> NoReturn:
     )
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, limit: int) -> bytes:
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > MAX_BYTES:
+    if announced.isdecimal() and int(announced[:20]) > limit:
         # Before anything is received: a client that asks first (`Expect: 100-continue`) sends nothing.
-        _refuse_size()
+        _refuse_size(limit)
     chunks: list[bytes] = []
     size = 0
     async for chunk in _chunks(request.receive):
         size += len(chunk)
-        if size > MAX_BYTES:
-            _refuse_size()
+        if size > limit:
+            _refuse_size(limit)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -94,25 +112,30 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
         more = message.get("more_body", False)
 
 
-def _refuse_size() -> NoReturn:
-    raise ProblemError("body-too-large", f"the body is larger than {MAX_BYTES} bytes")
+def _refuse_size(limit: int) -> NoReturn:
+    raise ProblemError("body-too-large", f"the body is larger than {limit} bytes")
 
 
-def parse(body: bytes) -> object:
-    """Parse JSON. Raises ProblemError: 400 for what is none, 422 for what no store can keep."""
+def parse(body: bytes, kind: str = "invalid-submission") -> object:
+    """Parse JSON. Raises ProblemError: 400 for what is none, 422 of that kind for what no store can keep.
+
+    A large body is to be parsed on another thread. It lets others have the interpreter every now and then.
+    """
     try:
         text = body.decode()
     except UnicodeDecodeError as exc:
         raise ProblemError("invalid-json", f"the body is not UTF-8 (byte {exc.start})") from None
+    strict = _STRICT if len(body) <= LARGE else _PATIENT
     try:
-        value, finite = _decode(_STRICT, text), True
+        value, finite = _decode(strict, text), True
     except _NotFiniteError:
         # Once more, leniently: only the whole document shows the places.
         value, finite = _decode(_LENIENT, text), False
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
         _refuse_depth()
-    if not finite or (_looks_unstorable(text) and not _encodes(value)):
-        _refuse_unstorable(value)
+    # A large body is walked at once: to encode it would take as long, and the interpreter all the while.
+    if not finite or (_looks_unstorable(text) and (strict is _PATIENT or not _encodes(value))):
+        _refuse_unstorable(value, kind)
     return value
 
 
@@ -131,8 +154,14 @@ def _finite(text: str) -> float:
     return value
 
 
+def _as_it_is(value: dict[str, Any]) -> dict[str, Any]:
+    return value
+
+
 # Made once: json.loads makes a decoder for each call that has options.
 _STRICT = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_number)
+# Calling Python for each object is what lets other threads have their turn.
+_PATIENT = json.JSONDecoder(object_hook=_as_it_is, parse_float=_finite, parse_constant=_refuse_number)
 _LENIENT = json.JSONDecoder()
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
@@ -184,22 +213,22 @@ def _encodes(value: object) -> bool:
     return "\\u0000" not in text
 
 
-def _refuse_unstorable(value: object) -> None:
-    faults = list(islice(_unstorable(value), MAX_FAULTS))
+def _refuse_unstorable(value: object, kind: str) -> None:
+    faults = list(islice(_all_unstorable(value), MAX_FAULTS))
     if faults:
-        raise invalid("invalid-submission", faults)
+        raise invalid(kind, faults)
 
 
 _Place = tuple[Any, str | int] | None
 """Where a value is: the place of what holds it, and its key there. Linked, so deep and wide costs nothing."""
 
 
-def _unstorable(root: object) -> Iterator[Fault]:
+def _all_unstorable(root: object) -> Iterator[Fault]:
     """Yield what no store can keep, in the order of the document."""
     stack: list[tuple[_Place, object]] = [(None, root)]
     while stack:
         place, value = stack.pop()
-        fault = _unstorable_value(value)
+        fault = unstorable(value)
         if fault is not None:
             yield Fault(loc=_loc(place), msg=fault[0], type=fault[1])
         if isinstance(value, dict):
@@ -211,13 +240,13 @@ def _unstorable(root: object) -> Iterator[Fault]:
 
 def _unstorable_keys(place: _Place, keys: Iterable[str]) -> Iterator[Fault]:
     for key in keys:
-        fault = _unstorable_value(key)
+        fault = unstorable(key)
         if fault is not None:
             yield Fault(loc=_loc((place, key)), msg=f"the key: {fault[0]}", type=fault[1])
 
 
-def _unstorable_value(value: object) -> tuple[str, str] | None:
-    """Return what is wrong with a string or number, and the kind of fault."""
+def unstorable(value: object) -> tuple[str, str] | None:
+    """Return why a string or number cannot be stored, and the kind of fault; None when it can."""
     if isinstance(value, float) and not math.isfinite(value):
         return "not a finite number", "finite_number"
     if not isinstance(value, str):
@@ -243,18 +272,18 @@ def _loc(place: _Place) -> Loc:
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def read_as(model: type[Body], value: object) -> Body:
-    """Check a parsed body. Raises ProblemError (422) that names the place of each fault."""
+def read_as(model: type[Body], value: object, kind: str = "invalid-submission") -> Body:
+    """Check a parsed body. Raises ProblemError (422) of a kind that names the place of each fault."""
     if not isinstance(value, dict):
         fault = Fault(loc=[], msg="the body must be a JSON object", type="dict_type")
-        raise invalid("invalid-submission", [fault])
+        raise invalid(kind, [fault])
     try:
         return model.model_validate(value)
     except ValidationError as exc:
-        raise invalid("invalid-submission", faults_of(exc)) from None
+        raise invalid(kind, faults_of(exc)) from None
 
 
-def faults_of(exc: ValidationError, *root: str) -> list[Fault]:
+def faults_of(exc: ValidationError, *root: str | int) -> list[Fault]:
     """Return pydantic's errors as faults. root: what their places begin with."""
     details = exc.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]
     return [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.jobs.model import Cancellation, Failure, Job
+from app.jobs.model import Attempt, Cancellation, Failure, Job
 from app.jobs.registry import TaskDefinition
 from app.jobs.retry import Retry
 
@@ -31,7 +31,7 @@ def job_document(job: Job) -> bytes:
     # Objects without their braces: `arguments` is {"args":[...],"kwargs":{...}}, as the service stores it.
     members = (
         f'"id":"{job.id}","task":{encode(job.task)}',
-        job.arguments[1:-1],
+        (job.shown or job.arguments)[1:-1],
         encode(_state(job))[1:-1],
         f'"result":{"null" if job.result is None else job.result}',
         encode(history)[1:-1],
@@ -54,6 +54,12 @@ def listed_job(job: Job) -> dict[str, Any]:
 def list_document(jobs: Sequence[Job], following: str | None) -> bytes:
     """Return a page. following: the next one's address."""
     return f"{encode({'jobs': [listed_job(job) for job in jobs], 'next': following})}\n".encode()
+
+
+def batch_document(jobs: Sequence[Job]) -> bytes:
+    """Return what stands for the submissions of a batch."""
+    shown = [{"id": job.id, "state": job.state, "location": f"/jobs/{job.id}"} for job in jobs]
+    return f"{encode({'jobs': shown})}\n".encode()
 
 
 def exception(failure: Failure | None) -> dict[str, str] | None:
@@ -98,17 +104,17 @@ def _rest(job: Job) -> dict[str, Any]:
 
 
 def _attempts(job: Job) -> list[dict[str, Any]]:
-    if not job.attempt:
-        return []
+    """Return all attempts: the one that runs, or was the last, is in the job's own fields."""
+    own = Attempt(job.run, job.attempt, job.worker, job.started_at, job.finished_at, job.exception)
+    attempts = job.attempts if job.started_at is None else (*job.attempts, own)
     return [
         {
-            "run": job.run,
-            "number": job.attempt,
-            "worker": job.worker,
-            "started_at": _time(job.started_at),
-            "finished_at": _time(job.finished_at),
-            "exception": exception(job.exception),
+            **attempt._asdict(),
+            "started_at": _time(attempt.started_at),
+            "finished_at": _time(attempt.finished_at),
+            "exception": exception(attempt.exception),
         }
+        for attempt in attempts
     ]
 
 

@@ -86,11 +86,55 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "The job was cancelled before it had a result.",
             "Submit it again if the result is still wanted.",
         ),
+        "job-not-pending": Kind(
+            409,
+            "The job is not pending",
+            "Priority, due time and tags can be changed as long as a job waits. This one has begun, or is "
+            "done.",
+            "GET /jobs/{id} shows its state. Cancel it and submit another, if it must be different.",
+        ),
+        "job-not-done": Kind(
+            409,
+            "The job is not done",
+            "A job that still waits or runs cannot be erased.",
+            "Cancel it first (DELETE without `purge`), and erase it when its state is `cancelled` or "
+            "`finished`.",
+        ),
+        "job-not-retriable": Kind(
+            409,
+            "The job cannot be run again",
+            "Only a job that has failed or was cancelled gets a new run. This one still waits or runs, or "
+            "has succeeded.",
+            "GET /jobs/{id} shows its state. To run what has succeeded again, submit it again.",
+        ),
+        "key-held": Kind(
+            409,
+            "Another job has the key",
+            "Of the jobs of one task that have the same `key`, only one may be waiting or running, and "
+            "another one is.",
+            "Wait until that job is done, or cancel it, and ask for the new run again.",
+        ),
+        "job-erased": Kind(
+            410,
+            "The job was erased",
+            "The same submission came before, under the same `Idempotency-Key`. Its job was stored then, "
+            "and has been erased since, so there is nothing left to show, and nothing new was stored. (A "
+            "batch leaves out the jobs that were erased since, and shows the others.)",
+            "Nothing needs to be done if it was meant to run once. To run it again, submit it under another "
+            "key.",
+        ),
+        "result-gone": Kind(
+            410,
+            "The result was erased",
+            "The job succeeded. Its result was kept for as long as the service keeps results, and then "
+            "erased; the job itself is still there.",
+            "Fetch results sooner, or submit the job again.",
+        ),
         "body-too-large": Kind(
             413,
             "The body is too large",
-            "A submission may take 1 MiB.",
-            "Store large input elsewhere and submit where it is.",
+            "A body may take 1 MiB, that of a batch 32 MiB.",
+            "Store large input elsewhere and submit where it is; send a large batch in several.",
         ),
         "unsupported-media-type": Kind(
             415,
@@ -116,6 +160,21 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "`errors` names each place. /docs shows all fields. Of a key that is there twice, the "
             "last counts.",
         ),
+        "invalid-body": Kind(
+            422,
+            "The body is not what this call takes",
+            "The body is JSON, but a field is unknown, missing, null, of the wrong type or out of range, or "
+            "there is none at all.",
+            "`errors` names each place. /docs shows all fields. A change of many jobs needs at least one "
+            "condition, so that nobody changes all of them by mistake.",
+        ),
+        "idempotency-key-reused": Kind(
+            422,
+            "The idempotency key was used for something else",
+            "A submission with another body came under the same `Idempotency-Key` within the last 24 hours. "
+            "Bodies are compared as JSON: space, and the order of keys, make no difference.",
+            "Use a new key for each new submission, and the same key only to repeat one.",
+        ),
         "unknown-task": Kind(
             422,
             "No task of this name is registered",
@@ -132,9 +191,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "invalid-parameters": Kind(
             422,
-            "The query is not valid",
-            "A query parameter is unknown, given more than once, or has a value that it cannot have.",
-            "`errors` names each. A `cursor` must be one that a list has handed out.",
+            "A parameter is not valid",
+            "A parameter of the query is unknown, given more than once, or has a value that it cannot have; "
+            "or the `Idempotency-Key` is none, or a queue has no such name.",
+            "`errors` names each. A `cursor` must be one that a list has handed out. An `Idempotency-Key` "
+            "is one key of 1 to 255 visible ASCII characters, as it is or in quotes.",
         ),
         "headers-too-large": Kind(
             431,

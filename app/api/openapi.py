@@ -5,19 +5,23 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from app.api.fields import QueueName
+from app.api.incoming import BatchBody, EditBody, FilterBody, SubmissionBody, WaitQuery
 from app.api.kinds import KINDS
 from app.api.schemas import (
+    BatchDocument,
     HealthDocument,
     JobDocument,
     JobList,
     ProblemDocument,
-    SubmissionBody,
+    QueueDocument,
+    QueueList,
+    TallyDocument,
     TaskDocument,
     TaskList,
-    WaitQuery,
 )
 
 Json = dict[str, Any]
@@ -32,10 +36,14 @@ says how to fix it ([all of them](/problems)).
 
 EXAMPLE: Json = {"task": "count_words", "args": ["to be or not to be"]}
 
-_INCOMING: tuple[type[BaseModel], ...] = (SubmissionBody,)
+_INCOMING: tuple[type[BaseModel], ...] = (SubmissionBody, BatchBody, EditBody, FilterBody)
 _OUTGOING: tuple[type[BaseModel], ...] = (
     JobDocument,
     JobList,
+    BatchDocument,
+    TallyDocument,
+    QueueDocument,
+    QueueList,
     TaskDocument,
     TaskList,
     HealthDocument,
@@ -45,6 +53,10 @@ _COMPONENTS = "#/components/schemas/"
 
 _HEADERS = {
     "ETag": ("A strong tag of this version of the job, for `If-None-Match`.", "string"),
+    "Idempotency-Replayed": (
+        "`true`, when an Idempotency-Key has brought back what was submitted before.",
+        "string",
+    ),
     "Link": ("The next page, when there is one: `</jobs?...>; rel=next`.", "string"),
     "Location": ("The job's address.", "string"),
     "Preference-Applied": (
@@ -64,6 +76,13 @@ JOB_ID: Json = {
     "description": "The job's id, a UUID in its 36-character form; upper and lower case are the same.",
     "schema": {"type": "string", "format": "uuid"},
 }
+QUEUE_NAME: Json = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "The queue's name; there need not be any job in it.",
+    "schema": TypeAdapter(QueueName).json_schema(),
+}
 TASK_NAME: Json = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 PROBLEM_NAME: Json = {**TASK_NAME, "schema": {"type": "string", "enum": list(KINDS)}}
 PREFER: Json = {
@@ -73,6 +92,14 @@ PREFER: Json = {
     "at most.",
     "schema": {"type": "string"},
     "example": "wait=10",
+}
+IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A key of the caller's choice, as it is or in quotes: for 24 hours the same key and body "
+    "bring back what was submitted first, and nothing is stored again.",
+    "schema": {"type": "string", "pattern": "^[!#-~][!-~]{0,254}$"},
+    "example": "5f0c1b9e-order-17",
 }
 IF_NONE_MATCH: Json = {
     "name": "If-None-Match",
@@ -148,9 +175,9 @@ def problems(*names: str) -> dict[str, Json]:
     return found
 
 
-def submission_body() -> Json:
-    """Describe the body of a submission."""
-    content = {"schema": {"$ref": f"{_COMPONENTS}Submission"}}
+def body(schema: str) -> Json:
+    """Describe a body. schema: a component's name."""
+    content = {"schema": {"$ref": _COMPONENTS + schema}}
     return {"required": True, "content": {"application/json": content}}
 
 
@@ -201,6 +228,6 @@ def _secure(paths: Mapping[str, Json]) -> None:
     needed = problems("unauthorized")
     for path, operations in paths.items():
         for operation in operations.values():
-            if path.startswith(("/jobs", "/tasks")):
+            if path.startswith(("/jobs", "/queues", "/tasks")):
                 operation["security"] = [{"key": []}]
                 operation["responses"].update(needed)

@@ -2,15 +2,15 @@
 
 import re
 from collections import Counter
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.api.bodies import faults_of
+from app.api.incoming import WaitQuery
 from app.api.problems import invalid
-from app.api.schemas import WaitQuery
 from app.jobs.errors import Fault
 
 MAX_WAIT = 60.0
@@ -30,21 +30,31 @@ Query = TypeVar("Query", bound=BaseModel)
 
 def read_query(request: Request, model: type[Query]) -> Query:
     """Check the query. Raises ProblemError (422) that names each parameter that is wrong."""
-    pairs = _pairs(request.scope["query_string"].decode("latin-1"))
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise invalid("invalid-parameters", _repeated([name for name, _ in pairs]))
+    pairs = query_pairs(request)
+    values: dict[str, Any] = {}
+    for name in getattr(model, "REPEATABLE", ()):
+        found = [value for key, value in pairs if key == name]
+        values.update({name: found} if found else {})
+    single = [(name, value) for name, value in pairs if name not in values]
+    values.update(single)
+    faults = _repeated([name for name, _ in single])
+    if faults:
+        raise invalid("invalid-parameters", faults)
     try:
         return model.model_validate(values)
     except ValidationError as exc:
-        faults = faults_of(exc, "query")
-        for fault in faults:
-            if fault["type"] == "extra_forbidden":
-                fault["msg"] = "unknown parameter"
-        raise invalid("invalid-parameters", faults) from None
+        raise invalid("invalid-parameters", list(map(_of_parameter, faults_of(exc, "query")))) from None
 
 
-def _pairs(query: str) -> list[tuple[str, str]]:
+def _of_parameter(fault: Fault) -> Fault:
+    # Of one that may be repeated, which one it is does not matter.
+    loc, unknown = fault["loc"][:2], fault["type"] == "extra_forbidden"
+    return Fault(loc=loc, msg="unknown parameter" if unknown else fault["msg"], type=fault["type"])
+
+
+def query_pairs(request: Request) -> list[tuple[str, str]]:
+    """Return the parameters of the query in their order. Raises ProblemError (422) for too many."""
+    query = request.scope["query_string"].decode("latin-1")
     try:
         return parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
     except ValueError:

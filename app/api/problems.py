@@ -18,16 +18,31 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.kinds import KINDS
-from app.jobs.errors import Fault, InvalidArgumentsError, JobFinishedError, UnknownTaskError
+from app.jobs.errors import (
+    Fault,
+    InvalidArgumentsError,
+    JobFinishedError,
+    JobNotDoneError,
+    JobNotPendingError,
+    JobNotRetriableError,
+    UnknownTaskError,
+)
 from app.service import (
     DrainingError,
+    InvalidBatchError,
     InvalidCursorError,
+    InvalidSubmissionError,
+    KeyHeldError,
+    KeyReusedError,
     NoSuchJobError,
     QueueFullError,
     StoreDownError,
     TooManyJobsError,
     UnavailableError,
 )
+
+MAX_FAULTS = 100
+"""Faults that a problem names at most; a body may have a million."""
 
 RETRY_AFTER_QUOTA = 5
 """Seconds after which somebody whose quota is used up may try again: time for some jobs to end."""
@@ -95,7 +110,7 @@ def _not_now(kind: str) -> "Translation":
 def _unknown_task(exc: UnknownTaskError) -> ProblemError:
     names = " or ".join(map(repr, exc.nearest))
     hint = f"did you mean {names}?" if names else "GET /tasks lists those there are"
-    fault = Fault(loc=["task"], msg="no task of this name", type="unknown_task")
+    fault = Fault(loc=["task"], msg=f"no task of this name; {hint}", type="unknown_task")
     return ProblemError("unknown-task", f"{exc}; {hint}", errors=[fault])
 
 
@@ -104,13 +119,42 @@ def _bad_cursor(_: InvalidCursorError) -> ProblemError:
     return invalid("invalid-parameters", [fault])
 
 
+def _bad_batch(exc: InvalidBatchError) -> ProblemError:
+    """Put together what is wrong with each of them; the problem is theirs, if they have the same."""
+    problems = {index: problem_of(error) for index, error in exc.errors.items()}
+    faults = [
+        Fault(loc=[index, *fault["loc"]], msg=fault["msg"], type=fault["type"])
+        for index, problem in problems.items()
+        for fault in (problem.errors if problem else ())
+    ]
+    kinds = {problem.kind for problem in problems.values() if problem}
+    return invalid(kinds.pop() if len(kinds) == 1 else "invalid-submission", faults[:MAX_FAULTS])
+
+
+def _other_body(_: KeyReusedError) -> ProblemError:
+    detail = "this Idempotency-Key stands for a submission with another body"
+    fault = Fault(loc=["header", "Idempotency-Key"], msg="used before, with another body", type="key_reused")
+    return ProblemError("idempotency-key-reused", detail, errors=[fault])
+
+
+def _always(kind: str, detail: str) -> "Translation":
+    return lambda _: ProblemError(kind, detail)
+
+
 # The key's own type is the argument's, which the type system cannot say.
 Translation = Callable[[Any], ProblemError]
 
 TRANSLATIONS: Mapping[type[Exception], Translation] = MappingProxyType(
     {
-        NoSuchJobError: lambda _: ProblemError("job-not-found", "there is no job of this id"),
-        JobFinishedError: lambda _: ProblemError("job-finished", "the job has finished: its outcome stands"),
+        NoSuchJobError: _always("job-not-found", "there is no job of this id"),
+        JobFinishedError: _always("job-finished", "the job has finished: its outcome stands"),
+        JobNotPendingError: _always("job-not-pending", "the job has begun, or is done"),
+        JobNotRetriableError: _always("job-not-retriable", "the job has neither failed nor been cancelled"),
+        JobNotDoneError: _always("job-not-done", "the job still waits or runs"),
+        KeyHeldError: _always("key-held", "another job that is not done has the job's key"),
+        KeyReusedError: _other_body,
+        InvalidSubmissionError: lambda exc: invalid("invalid-submission", exc.faults),
+        InvalidBatchError: _bad_batch,
         UnknownTaskError: _unknown_task,
         InvalidArgumentsError: lambda exc: invalid("invalid-arguments", exc.faults),
         InvalidCursorError: _bad_cursor,

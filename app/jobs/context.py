@@ -42,12 +42,26 @@ class Context:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+class Listener(Protocol):
+    """Takes in what the code of a job prints and logs; any thread may call it, and it raises nothing."""
+
+    def write(self, level: int, text: str) -> None:
+        """Take in what was printed, in any pieces. level: INFO for stdout, WARNING for stderr."""
+
+    def say(self, logger: str, level: int, text: str) -> None:
+        """Take in a line. logger: empty for what was printed."""
+
+
 class Scope(Protocol):
     """What a worker provides to the code of a job."""
 
     @property
     def context(self) -> Context:
         """The job, as the function may see it."""
+
+    @property
+    def listener(self) -> Listener | None:
+        """Who is told what the code prints and logs; None when all that is said here is this job's."""
 
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Run a call as part of the job."""

@@ -242,7 +242,7 @@ def _progress(job: Job, event: Progressed, _: int) -> Job:
 
 
 def _log(job: Job, event: Logged, _: int) -> Job:
-    return job._replace(logged=job.logged + sum(len(line.text) for line in event.lines))
+    return job._replace(logged=job.logged + sum(line.cost for line in event.lines))
 
 
 def _cancel_pending(job: Job, event: CancelRequested, now: int) -> Job:

@@ -98,6 +98,10 @@ class Backoff(NamedTuple):
     jitter: bool = True
 
 
+LINE_COST = 32
+"""Characters that a line counts for beside its own: empty ones are work too."""
+
+
 class Line(NamedTuple):
     """Something that the function printed or logged.
 
@@ -109,6 +113,11 @@ class Line(NamedTuple):
     level: int
     at: float
     text: str
+
+    @property
+    def cost(self) -> int:
+        """Characters that it counts for when there is a limit."""
+        return len(self.text) + LINE_COST
 
 
 class Progress(NamedTuple):
@@ -170,7 +179,7 @@ class Job(NamedTuple):
     step: int | None = None
     traceparent: str | None = None
     attempts: tuple[Attempt, ...] = ()  # those before the one that runs, or was the last
-    logged: int = 0  # characters that are stored of what it printed and logged
+    logged: int = 0  # what is stored of its log, by the cost of its lines
     version: int = 1
 
     @property

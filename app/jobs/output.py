@@ -4,7 +4,6 @@ A few times a second, in parts of a bounded size: the worker handles them in the
 that also answers HTTP, and a flood must not hold that up.
 """
 
-import io
 import logging
 import os
 import sys
@@ -15,10 +14,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
 from app.jobs.model import Line, Progress
 from app.jobs.outcome import storable
+from app.jobs.streams import LINE_LIMIT, StandIn, last_state, whole_lines
 
 INTERVAL = 0.1
 """Seconds between two parts."""
@@ -29,17 +29,14 @@ PART = 32 * 1024
 PART_LINES = 500
 """Lines in one part at most."""
 
-LINE_LIMIT = 8 * 1024
-"""Characters of a line that are kept."""
-
 LIMIT = 1024 * 1024
-"""Characters of all lines of one attempt that are kept. What is beyond them is counted."""
+"""Characters of all lines of a job that are kept. What is beyond them is counted."""
 
-LINE_COST = 32
-"""Characters that a line counts for beside its own: empty ones are work too."""
+JOB = "errand_job"
+"""The attribute by which a record of the log names the job whose code made it."""
 
-
-Send = Callable[[Progress | None, Sequence[Line]], None]
+Send = Callable[[Progress | None, Sequence[Line], int], None]
+"""Takes the latest progress, lines, and how many more were dropped since the last time."""
 
 
 class Output:
@@ -53,7 +50,9 @@ class Output:
         self._lines: deque[Line] = deque()
         self._progress: Progress | None = None
         self._room = LIMIT
+        self._full = False
         self._dropped = 0
+        """Lines; those that were told of are not counted any more."""
         self._over = False
         self._sender: threading.Thread | None = None
         self._woken = False
@@ -77,8 +76,6 @@ class Output:
             self._sender.join()
         while self._send_part():
             pass
-        if self._dropped:
-            self._send(None, [_line("", logging.WARNING, f"... {self._dropped} more lines were dropped")])
 
     def part(self) -> None:
         """Forget, in a forked process, what there is to send and who sends it."""
@@ -96,15 +93,17 @@ class Output:
 
     def say(self, logger: str, level: int, text: str) -> None:
         """Have a line sent; drop and count it when there were too many."""
-        # After the first that is dropped all are, or nobody could tell where they are missing.
-        text = "" if self._dropped else _shortened(storable(text))
+        line = None if self._full else line_of(logger, level, text)
         with self._lock:
-            if self._over or self._dropped or len(text) > self._room:
-                self._dropped += 1
+            if self._over:
                 return
-            self._room -= len(text) + LINE_COST
-            # Plain values: an enumeration's level, for one, might be of a class that cannot be sent.
-            self._lines.append(_line(storable(logger), int(level), text))
+            # After the first that is dropped all are, or nobody could tell where they are missing.
+            if line is None or self._full or line.cost > self._room:
+                self._full = True
+                self._dropped += 1
+            else:
+                self._room -= line.cost
+                self._lines.append(line)
             self._have_sent()
 
     def _have_sent(self) -> None:
@@ -139,19 +138,27 @@ class Output:
         """Send some of what there is; False when there is nothing."""
         with self._lock:
             progress, self._progress = self._progress, None
+            dropped, self._dropped = self._dropped, 0
             lines: list[Line] = []
             size = 0
             while self._lines and size < PART and len(lines) < PART_LINES:
                 lines.append(self._lines.popleft())
                 size += len(lines[-1].text)
-        if progress is None and not lines:
+        if progress is None and not lines and not dropped:
             return False
-        self._send(progress, lines)
+        self._send(progress, lines, dropped)
         return True
 
 
-def _line(logger: str, level: int, text: str) -> Line:
-    return Line(logger, level, time.time(), text)
+def line_of(logger: str, level: int, text: str) -> Line:
+    """Return a line that is said now, as it can be kept. logger: empty for what was printed."""
+    # Plain values: an enumeration's level, for one, might be of a class that cannot be sent.
+    return Line(storable(logger), int(level), time.time(), _shortened(storable(text)))
+
+
+def dropped_line(number: int) -> Line:
+    """Return the line that stands for those that were dropped."""
+    return line_of("", logging.WARNING, f"... {number} more lines were dropped")
 
 
 def _shortened(text: str) -> str:
@@ -238,89 +245,36 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
-class _Stream(io.TextIOBase):
-    """In place of stdout or stderr. Takes in complete lines; of a line that is redrawn, its last state."""
+class _Stream(StandIn):
+    """In place of stdout or stderr. Takes in complete lines."""
 
     def __init__(self, capture: _Capture, real: TextIO, level: int) -> None:
-        self.real = real
+        super().__init__(real)
         self._capture = capture
         self._level = level
         self._lock = threading.RLock()
         self._begun = ""
 
-        self.buffer = _Bytes(self)
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the real one's `line_buffering`, `reconfigure` and the like."""
-        return getattr(self.real, name)
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """As the real one's."""
-        return self.real.encoding
-
-    def close(self) -> None:
-        """Do nothing: the next job will print too."""
-
-    def fileno(self) -> int:
-        """Return the real one's, for programs that are started with this as their output."""
-        return self.real.fileno()
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, text: str) -> int:
-        """Take text in. Returns its length."""
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+    def take(self, text: str) -> None:
+        """Take text in."""
         with self._lock:
-            *lines, begun = f"{self._begun}{text}".split("\n")
-            if len(begun) > LINE_LIMIT:
-                lines.append(begun)
-                begun = ""
-            self._begun = begun
+            lines, self._begun = whole_lines(self._begun, text)
         for line in lines:
             self._say(line)
-        return len(text)
 
     def end_line(self) -> None:
         """Take in the line that has begun."""
         with self._lock:
             line, self._begun = self._begun, ""
         if line:
-            self._say(line)
+            self._say(last_state(line))
 
     def part(self) -> None:
         """Forget, in a forked process, the line that has begun here, and who was writing it."""
         self._lock, self._begun = threading.RLock(), ""
 
     def _say(self, line: str) -> None:
-        self._capture.say("", self._level, line.rstrip("\r").rpartition("\r")[2])
-
-
-class _Bytes(io.BufferedIOBase):
-    """In place of stdout's or stderr's `buffer`."""
-
-    def __init__(self, stream: _Stream) -> None:
-        self._stream = stream
-
-    def close(self) -> None:
-        """Do nothing; see _Stream."""
-
-    def fileno(self) -> int:
-        """Return the real one's."""
-        return self._stream.fileno()
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Take bytes in, as text. Returns their number."""
-        view = memoryview(data)
-        self._stream.write(view.tobytes().decode("utf-8", "backslashreplace"))
-        return view.nbytes
+        self._capture.say("", self._level, line)
 
 
 CAPTURE = _Capture()
@@ -329,11 +283,11 @@ CAPTURE = _Capture()
 # -- and where it goes -------------------------------------------------------
 
 
-def repeat(lines: Sequence[Line]) -> None:
+def repeat(lines: Sequence[Line], job_id: str) -> None:
     """Print and log the lines here, as the code would have if it ran in this process."""
     for line in lines:
         if line.logger:
-            _log(line)
+            _log(line, job_id)
         else:
             _write(sys.stderr if line.level > logging.INFO else sys.stdout, f"{line.text}\n")
 
@@ -350,10 +304,10 @@ def _write(out: TextIO | None, text: str) -> None:
             out.write(text.encode("ascii", "backslashreplace").decode())
 
 
-def _log(line: Line) -> None:
+def _log(line: Line, job_id: str) -> None:
     logger = logging.getLogger(line.logger)
     if logger.isEnabledFor(line.level):
-        record = logger.makeRecord(line.logger, line.level, "", 0, line.text, (), None)
+        record = logger.makeRecord(line.logger, line.level, "", 0, line.text, (), None, extra={JOB: job_id})
         record.created = line.at
         # The formatter takes the milliseconds from here.
         record.msecs = line.at % 1 * 1000

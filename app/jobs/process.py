@@ -17,6 +17,7 @@ from app.jobs.model import Failure, Line, Progress
 from app.jobs.outcome import failure_of, result_to_json
 from app.jobs.output import Output
 from app.jobs.registry import find_declared
+from app.jobs.retry import ONCE, Verdict, verdict_on
 
 LOGGER = logging.getLogger(__name__)
 
@@ -34,12 +35,16 @@ class Order(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What the code of a job said while it ran. token: of the claim that it runs under."""
+    """What the code of a job said while it ran. token: of the claim that it runs under.
+
+    dropped: lines that were not kept since the last one, because there were too many.
+    """
 
     job_id: str
     token: int
     progress: Progress | None
     lines: Sequence[Line]
+    dropped: int = 0
 
 
 class Returned(NamedTuple):
@@ -49,10 +54,14 @@ class Returned(NamedTuple):
 
 
 class Raised(NamedTuple):
-    """The function raised. gave_in: by FutureCancelledError or FutureTimeoutError, as it was asked to."""
+    """The function raised. gave_in: by FutureCancelledError or FutureTimeoutError, as it was asked to.
+
+    verdict: what the task's policy says to the exception, which itself stays in its process.
+    """
 
     failure: Failure
     gave_in: bool
+    verdict: Verdict
 
 
 def run_order(order: Order) -> Returned | Raised:
@@ -76,15 +85,17 @@ def leave_sigterm_to_the_worker() -> None:
 
 
 def _run(order: Order) -> Returned | Raised:
+    policy = ONCE
     try:
         definition = find_declared(order.module, order.task)
+        policy = definition.retry
         start_in_child(order.module)
         child.checkpoint()
         call = definition.signature.coerce(order.arguments)
         value = definition.fn(*call.args, **call.kwargs)
         return Returned(result_to_json(value, order.max_result_bytes))
     except BaseException as exc:  # noqa: BLE001  (SystemExit too is the job's, not the process's)
-        return Raised(failure_of(exc), _is_a_request(exc))
+        return Raised(failure_of(exc), _is_a_request(exc), verdict_on(policy, exc))
 
 
 def _is_a_request(exc: BaseException) -> bool:
@@ -95,13 +106,16 @@ def _is_a_request(exc: BaseException) -> bool:
 class _Scope:
     """The job, as its code sees it in a process."""
 
+    listener = None
+    """All that this process says is the job's: `output` takes it in."""
+
     def __init__(self, order: Order) -> None:
         self.context = order.context
         self.output = Output(order.log_level, self._send)
         self._token = order.token
 
-    def _send(self, progress: Progress | None, lines: Sequence[Line]) -> None:
-        child.send(Report(self.context.id or "", self._token, progress, lines))
+    def _send(self, progress: Progress | None, lines: Sequence[Line], dropped: int) -> None:
+        child.send(Report(self.context.id or "", self._token, progress, lines, dropped))
 
     def progress(self, progress: Progress) -> None:
         """Have it sent before long."""

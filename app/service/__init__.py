@@ -1,29 +1,44 @@
 """Every use case, once: what the API, and whoever else speaks for a tenant, can ask for."""
 
-from app.service.service import (
+from app.service.bulk import Tally
+from app.service.errors import (
     DrainingError,
+    InvalidBatchError,
     InvalidCursorError,
-    JobPage,
+    InvalidSubmissionError,
+    KeyHeldError,
+    KeyReusedError,
     NoSuchJobError,
     QueueFullError,
-    Service,
     ServiceError,
     StoreDownError,
-    Submission,
     TooManyJobsError,
     UnavailableError,
 )
+from app.service.queues import QueueStatus
+from app.service.service import JobPage, Service
+from app.service.submitting import Submission, Submitted
+from app.stores.base import Filter, Once
 
 __all__ = [
     "DrainingError",
+    "Filter",
+    "InvalidBatchError",
     "InvalidCursorError",
+    "InvalidSubmissionError",
     "JobPage",
+    "KeyHeldError",
+    "KeyReusedError",
     "NoSuchJobError",
+    "Once",
     "QueueFullError",
+    "QueueStatus",
     "Service",
     "ServiceError",
     "StoreDownError",
     "Submission",
+    "Submitted",
+    "Tally",
     "TooManyJobsError",
     "UnavailableError",
 ]

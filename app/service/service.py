@@ -1,39 +1,46 @@
-"""Every use case, once: what the API, and whoever else speaks for a tenant, can ask for.
+"""The use cases: what the API, and whoever else speaks for a tenant, can ask for.
 
-    ServiceError
-    ├── NoSuchJobError        the tenant has no such job
-    ├── InvalidCursorError    not a cursor that a list has handed out
-    ├── TooManyJobsError      the tenant's quota is used up
-    └── UnavailableError      not now; retry_after says when to ask again
-        ├── QueueFullError
-        ├── DrainingError     the service is about to stop
-        └── StoreDownError    the store cannot be written
-
-Errors of jobs (UnknownTaskError, InvalidArgumentsError, JobFinishedError) pass through.
+Their errors are drawn in `service.errors`.
 """
 
 import asyncio
 import base64
 import binascii
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from app.core import Future, State, ThreadPoolExecutor
-from app.jobs.arguments import Signature
-from app.jobs.errors import Fault, InvalidArgumentsError
-from app.jobs.lifecycle import CancelRequested
-from app.jobs.model import SECOND, Clock, Hold, Job, Outcome, new_id
-from app.jobs.registry import Registry, TaskDefinition
+from app.jobs.lifecycle import CancelRequested, Edited, Reopened
+from app.jobs.model import Clock, Job
+from app.jobs.registry import Registry
+from app.service.bulk import Bulk, Tally, cancellations, new_runs
+from app.service.checkers import Checkers
+from app.service.errors import (
+    DrainingError,
+    InvalidCursorError,
+    InvalidSubmissionError,
+    NoSuchJobError,
+    StoreDownError,
+    UnavailableError,
+    translated,
+)
+from app.service.queues import Queues
+from app.service.submitting import Submission, Submitted, check, check_all, is_slow, new_job, new_jobs
 from app.service.waiters import Waiters
-from app.stores import base
-from app.stores.base import Change, Filter, Insert, Limits, Paging, Probe, Store
+from app.stores.base import (
+    Change,
+    Filter,
+    Insert,
+    Limits,
+    Once,
+    Operation,
+    Paging,
+    Probe,
+    Purge,
+    Replayed,
+    Store,
+)
 from app.stores.writer import Writer
-
-LARGE = 1000
-"""Items of an argument that are checked on the event loop at most."""
 
 PROBE_AFTER = 5.0
 """Seconds for which a commit shows that the store can be written."""
@@ -41,68 +48,10 @@ PROBE_AFTER = 5.0
 PROBE_TIMEOUT = 2.0
 """Seconds that a probe of the store may take before the service counts as not ready."""
 
-CHECKERS = 8
-"""Threads for validators that the user wrote: their own, so that one that hangs holds up nothing else."""
-
 NO_LIMITS = Limits()
+EVERY_JOB = Filter()
 
-
-class ServiceError(Exception):
-    """The root of this layer's errors."""
-
-
-class NoSuchJobError(ServiceError):
-    """The tenant has no such job."""
-
-
-class InvalidCursorError(ServiceError):
-    """Not a cursor that a list has handed out."""
-
-
-class TooManyJobsError(ServiceError):
-    """The tenant has as many unfinished jobs as it may have."""
-
-
-class UnavailableError(ServiceError):
-    """It cannot be done now. retry_after: seconds after which to try again."""
-
-    retry_after = 1
-
-
-class QueueFullError(UnavailableError):
-    """As many jobs wait in the queue as may."""
-
-    retry_after = 5
-
-
-class DrainingError(UnavailableError):
-    """The service finishes what it runs and then stops."""
-
-    retry_after = 5
-
-
-class StoreDownError(UnavailableError):
-    """The store cannot be read or written now."""
-
-    retry_after = 2
-
-
-class Submission(NamedTuple):
-    """What a caller wants run.
-
-    queue, priority, timeout (seconds): None means the task's own. delay: seconds from now.
-    run_at: microseconds since the epoch; None, and a delay of 0, mean at once.
-    """
-
-    task: str
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] = {}  # never changed in place
-    queue: str | None = None
-    priority: int | None = None
-    delay: float = 0
-    run_at: int | None = None
-    tags: Mapping[str, str] = {}
-    timeout: float | None = None
+T = TypeVar("T")
 
 
 class JobPage(NamedTuple):
@@ -134,69 +83,76 @@ class Service:
         self._limits = limits
         self._claiming = claiming
         self._draining = False
-        self._checkers = ThreadPoolExecutor(CHECKERS, "errand-check")
-        self._checks: set[Future[None]] = set()
+        self._checkers = Checkers()
+        self._bulk = Bulk(store, writer)
+        self.queues = Queues(store, writer, clock)
+        """How queues stand, and whether their jobs run."""
         self._waiters = Waiters()
         writer.listen(self._waiters.notify)
 
     # -- submitting ----------------------------------------------------------
 
-    async def submit(self, tenant: str, submission: Submission) -> Job:
-        """Check a submission, store it, and return the job once it is durable.
+    async def recall(self, tenant: str, once: Once) -> Submitted | None:
+        """Return what an idempotency key stands for; None when it is new. It works at all times.
 
-        Raises UnknownTaskError, InvalidArgumentsError, TooManyJobsError, UnavailableError.
+        Raises KeyReusedError, StoreDownError.
+        """
+        with translated():
+            known = await self._store.recall(tenant, once, self._clock())
+        return known and Submitted(known.jobs, replayed=True)
+
+    async def submit(self, tenant: str, submission: Submission, once: Once | None = None) -> Submitted:
+        """Check a submission, store it, and return when it is durable.
+
+        once: an idempotency key; what it stands for already is returned instead. Raises
+        UnknownTaskError, InvalidArgumentsError, KeyReusedError, TooManyJobsError, UnavailableError.
         """
         self._refuse_when_draining()
         definition = self._registry.get(submission.task)
-        await self._check_arguments(definition, submission)
+        if is_slow(definition, submission):
+            # Validators of the user's own, and long lists, must not hold up everybody else's requests.
+            checked = await self._checkers.run(check, definition, submission)
+        else:
+            checked = check(definition, submission)
+        return await self._insert([new_job(tenant, checked, self._clock())], once)
+
+    async def submit_batch(
+        self,
+        tenant: str,
+        submissions: Iterable[Submission | InvalidSubmissionError],
+        once: Once | None = None,
+    ) -> Submitted:
+        """Check submissions, at least one, and store all of them, or none.
+
+        submissions: read on another thread; what is known to be wrong stands in its place.
+        Raises InvalidBatchError for all that is wrong with them, and otherwise as `submit`.
+        """
+        self._refuse_when_draining()
+        checked = await self._checkers.run(check_all, self._registry, submissions)
+        jobs = await self._checkers.run(new_jobs, tenant, checked, self._clock())
+        return await self._insert(jobs, once)
+
+    async def _insert(self, jobs: Sequence[Job], once: Once | None) -> Submitted:
         # Again: a validator may have taken until the drain was over, and nobody would run the job.
         self._refuse_when_draining()
-        new = self._new_job(tenant, definition, submission)
-        with _translated():
-            jobs: list[Job] = await self._writer.submit(Insert([new], self._limits))
-        return jobs[0]
+        stored: list[Job] | Replayed = await self._write(Insert(jobs, self._limits, once))
+        if isinstance(stored, Replayed):
+            return Submitted(stored.jobs, replayed=True)
+        return Submitted(stored, new=not {job.id for job in jobs}.isdisjoint(job.id for job in stored))
 
     def _refuse_when_draining(self) -> None:
         if self._draining:
             raise DrainingError("the service is stopping and takes no new jobs")
 
-    async def _check_arguments(self, definition: TaskDefinition, submission: Submission) -> None:
-        signature = definition.signature
-        if signature.runs_user_code or _is_large(submission):
-            # Validators of the user's own, and long lists, must not hold up everybody else's requests.
-            await self._check_apart(signature, submission)
-        else:
-            signature.check(submission.args, dict(submission.kwargs))
-
-    async def _check_apart(self, signature: Signature, submission: Submission) -> None:
-        check = self._checkers.submit(_check, signature, submission)
-        self._checks.add(check)
-        check.add_done_callback(self._checks.discard)
-        await check
-
-    def _new_job(self, tenant: str, definition: TaskDefinition, submission: Submission) -> Job:
-        now = self._clock()
-        run_at = now + round(submission.delay * SECOND) if submission.run_at is None else submission.run_at
-        return Job(
-            id=new_id(now),
-            tenant=tenant,
-            task=definition.name,
-            slot=definition.slot,
-            created_at=now,
-            run_at=run_at,
-            arguments=_arguments(submission),
-            queue=definition.queue if submission.queue is None else submission.queue,
-            priority=definition.priority if submission.priority is None else submission.priority,
-            tags=submission.tags,
-            timeout=definition.timeout if submission.timeout is None else submission.timeout,
-            hold=Hold.DUE_LATER if run_at > now else Hold.NONE,
-        )
+    async def apart(self, fn: Callable[..., T], *args: Any) -> T:
+        """Call a function that takes its time where it holds up nothing but submissions."""
+        return await self._checkers.run(fn, *args)
 
     # -- looking -------------------------------------------------------------
 
     async def get(self, tenant: str, job_id: str) -> Job:
         """Return the whole job. Raises NoSuchJobError, StoreDownError."""
-        with _translated():
+        with translated():
             job = await self._store.get(tenant, job_id)
         if job is None:
             raise NoSuchJobError(job_id)
@@ -219,25 +175,16 @@ class Service:
                     return job
                 await changed.wait(left)
 
-    async def list(  # noqa: PLR0913  (one for each filter)
-        self,
-        tenant: str,
-        *,
-        state: State | None = None,
-        outcome: Outcome | None = None,
-        task: str | None = None,
-        queue: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
+    async def list(
+        self, tenant: str, where: Filter = EVERY_JOB, *, limit: int = 50, cursor: str | None = None
     ) -> JobPage:
         """Return a page of jobs, newest first, without arguments, results and exceptions.
 
-        None means any. A page may be short although more follow. Raises InvalidCursorError,
-        StoreDownError.
+        A page may be short although more follow. Raises InvalidCursorError, StoreDownError.
         """
         paging = Paging(limit, None if cursor is None else _from_cursor(cursor))
-        with _translated():
-            page = await self._store.list(tenant, Filter(state, outcome, task, queue), paging)
+        with translated():
+            page = await self._store.list(tenant, where, paging)
         return JobPage(page.jobs, None if page.next is None else _to_cursor(page.next))
 
     def tasks(self) -> Registry:
@@ -251,12 +198,42 @@ class Service:
 
         Raises NoSuchJobError, JobFinishedError, StoreDownError.
         """
-        return await self._write(Change(job_id, (CancelRequested(),), tenant))
+        return await self._change(tenant, job_id, CancelRequested())
 
-    async def _write(self, operation: Change) -> Job:
-        with _translated():
-            job: Job = await self._writer.submit(operation)
+    async def edit(self, tenant: str, job_id: str, edit: Edited) -> Job:
+        """Change what a pending job is to be. Raises NoSuchJobError, JobNotPendingError, StoreDownError."""
+        return await self._change(tenant, job_id, edit)
+
+    async def retry(self, tenant: str, job_id: str) -> Job:
+        """Run a job once more that failed or was cancelled.
+
+        Raises NoSuchJobError, JobNotRetriableError, KeyHeldError, DrainingError, StoreDownError.
+        """
+        self._refuse_when_draining()
+        return await self._change(tenant, job_id, Reopened())
+
+    async def purge(self, tenant: str, job_id: str) -> None:
+        """Erase a job that is done. Raises NoSuchJobError, JobNotDoneError, StoreDownError."""
+        await self._write(Purge(job_id, tenant))
+
+    async def cancel_all(self, tenant: str, where: Filter) -> Tally:
+        """Cancel every job that the filter fits. Raises StoreDownError; doing it again does no harm."""
+        return await self._bulk.change(tenant, where, cancellations, lambda: None)
+
+    async def retry_all(self, tenant: str, where: Filter) -> Tally:
+        """Run every job once more that the filter fits and that failed or was cancelled.
+
+        Raises DrainingError, StoreDownError; doing it again does no harm.
+        """
+        return await self._bulk.change(tenant, where, new_runs, self._refuse_when_draining)
+
+    async def _change(self, tenant: str, job_id: str, event: CancelRequested | Edited | Reopened) -> Job:
+        job: Job = await self._write(Change(job_id, (event,), tenant))
         return job
+
+    async def _write(self, operation: Operation) -> Any:
+        with translated():
+            return await self._writer.submit(operation)
 
     # -- the service itself --------------------------------------------------
 
@@ -270,8 +247,7 @@ class Service:
 
     def close(self) -> bool:
         """Let go of the threads that check arguments. Return whether all user code on them has ended."""
-        self._checkers.shutdown(wait=False, cancel_futures=True)
-        return not self._checks
+        return self._checkers.close()
 
     async def check_ready(self) -> None:
         """Return when the service does its work: a recent commit succeeded, and a worker claims.
@@ -287,61 +263,15 @@ class Service:
             raise UnavailableError("no worker takes jobs")
 
     async def _probe(self) -> None:
-        with _translated():
+        with translated():
             try:
                 await asyncio.wait_for(_result(self._writer.submit(Probe())), PROBE_TIMEOUT)
             except TimeoutError:
                 raise StoreDownError("the store has not answered for some seconds") from None
 
 
-def _check(signature: Signature, submission: Submission) -> None:
-    try:
-        signature.check(submission.args, dict(submission.kwargs))
-    except Exception:
-        raise
-    except BaseException as exc:
-        # SystemExit, awaited on the event loop, would end the service.
-        fault = Fault(loc=[], msg=f"the check ended with {type(exc).__name__}", type="check_failed")
-        raise InvalidArgumentsError([fault]) from exc
-
-
 async def _result(future: Any) -> Any:
     return await future
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn the store's errors into this layer's."""
-    try:
-        yield
-    except base.JobNotFoundError as exc:
-        raise NoSuchJobError(*exc.args) from exc
-    except base.QuotaExceededError as exc:
-        raise TooManyJobsError(*exc.args) from exc
-    except base.QueueFullError as exc:
-        raise QueueFullError(*exc.args) from exc
-    except base.StoreError as exc:
-        # What exactly is wrong is in the log; a caller shall see no path and no SQL.
-        raise StoreDownError("the store cannot be used at the moment") from exc
-
-
-def _is_large(submission: Submission) -> bool:
-    """Tell whether checking the arguments may take more than a moment."""
-    values = (*submission.args, *submission.kwargs.values())
-    return any(
-        isinstance(value, (list, dict)) and (len(value) > LARGE or _is_deep(value)) for value in values
-    )
-
-
-def _is_deep(value: list[Any] | dict[str, Any]) -> bool:
-    """Tell whether there are lists or objects within: how many is not worth counting."""
-    items = value.values() if isinstance(value, dict) else value
-    return any(isinstance(item, (list, dict)) for item in items)
-
-
-def _arguments(submission: Submission) -> str:
-    call = {"args": submission.args, "kwargs": submission.kwargs}
-    return json.dumps(call, ensure_ascii=False, separators=(",", ":"))
 
 
 def _to_cursor(position: int) -> str:

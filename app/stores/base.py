@@ -169,12 +169,15 @@ class Recover:
 class Pause:
     """Run no more jobs of a tenant's queue, or run them again; what runs goes on. It lasts until changed.
 
-    Its outcome is None. `Applied.changed` does not have the jobs that are held back or let go.
+    From now on none of them is claimed; but let go they are a part at a time, the oldest first.
+    limit: jobs in a part. Its outcome is whether some are left to be moved: by the same
+    operation once more, or by the next Recover. `Applied.changed` does not have those moved.
     """
 
     tenant: str
     queue: str
     paused: bool
+    limit: int = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +233,7 @@ class Recovered(NamedTuple):
 
 
 Operation = Insert | Change | Claim | Promote | Recover | Pause | Purge | Sweep | Probe
-Answer = Job | list[Job] | Replayed | Promoted | Recovered | Swept | None
+Answer = Job | list[Job] | Replayed | Promoted | Recovered | Swept | bool | None
 Refusal = StoreError | JobError
 
 

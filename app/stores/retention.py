@@ -23,7 +23,7 @@ class Retention(NamedTuple):
 
 
 class Sweeper:
-    """Sweeps, for as long as the ticker that `call_later` belongs to makes calls."""
+    """Sweeps. call_later: of a ticker."""
 
     def __init__(self, writer: Writer, clock: Clock, call_later: CallLater, retention: Retention) -> None:
         self._writer = writer
@@ -32,7 +32,10 @@ class Sweeper:
         self._retention = retention
 
     def sweep(self) -> None:
-        """Have a part erased, and the next one when its time has come; to be called once."""
+        """Have a part erased, and the next one when its time has come; to be called once.
+
+        For as long as the ticker makes calls.
+        """
         now = self._clock()
         sweep = Sweep(
             now - round(self._retention.jobs * SECOND), now - round(self._retention.results * SECOND)

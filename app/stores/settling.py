@@ -20,7 +20,7 @@ LOGGER = logging.getLogger(__name__)
 class Settler:
     """Hands settlements to the writer until each is stored or refused.
 
-    One that can never be stored is replaced by a plain one, a failure by `unstorable`.
+    One that can never be stored is replaced by a plain one: a release, or a failure by `unstorable`.
     settled: called with each change, replaced or not, and the exception that it was refused
     with, or None, when nothing more will be tried; most often on the writer's thread.
 
@@ -78,12 +78,15 @@ class Settler:
             self.settle(self._kept.popleft())
 
     def _plain(self, change: Change) -> Change:
-        """Return a settlement that any store takes."""
-        return Change(change.id, (Failed(change.events[-1].token, self._unstorable),))  # type: ignore[union-attr]
+        """Return a settlement that any store takes: without what the code has said, and how it has ended."""
+        event = change.events[-1]
+        if not isinstance(event, Released):
+            event = Failed(event.token, self._unstorable)  # type: ignore[union-attr]
+        return Change(change.id, (event,))
 
     def _is_plain(self, change: Change) -> bool:
         """Tell whether a settlement bears nothing that a store could refuse to keep."""
         event = change.events[-1]
-        return isinstance(event, Released) or (
-            isinstance(event, Failed) and event.failure is self._unstorable
+        return len(change.events) == 1 and (
+            isinstance(event, Released) or (isinstance(event, Failed) and event.failure is self._unstorable)
         )

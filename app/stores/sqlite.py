@@ -5,6 +5,7 @@ go over connections of their own; WAL lets them see the last commit without wait
 for the writer, so `get` is answered on the event loop itself.
 """
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -44,6 +45,9 @@ LOGGER = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x45727264
 """Marks a database file as ours: "Errd"."""
+
+AT_ONCE = 100
+"""Jobs that are read on the event loop at a stretch."""
 
 LOCK_TIMEOUT = 5.0
 """Seconds that a write waits for another program's lock on the database."""
@@ -146,7 +150,17 @@ class SqliteStore:
 
     async def recall(self, tenant: str, once: Once, now: int) -> Replayed | None:
         """See Store.recall."""
-        return self._looks.recall(tenant, once, now)
+        ids = self._looks.remembered(tenant, once, now)
+        if ids is None:
+            return None
+        jobs: list[Job] = []
+        for at in range(0, len(ids), AT_ONCE):
+            if at:
+                # A batch may have thousands: others have their turn in between.
+                await asyncio.sleep(0)
+            found = (self._looks.get(tenant, job_id) for job_id in ids[at : at + AT_ONCE])
+            jobs += [job for job in found if job is not None]
+        return Replayed(jobs)
 
     async def records(
         self, tenant: str, after: int, limit: int, *, job_id: str | None = None, where: Filter | None = None

@@ -1,5 +1,6 @@
 """One transaction's work on the SQLite store: the operations of a batch, carried out in their order."""
 
+import json
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,7 +30,7 @@ from app.stores.rows import SELECT_JOB
 from app.stores.sqlite_insert import Insertion
 from app.stores.sqlite_routes import Routes
 from app.stores.sqlite_sweep import Eraser
-from app.stores.sqlite_work import Entry, Work
+from app.stores.sqlite_work import Entry, Found, Work
 
 DUE = f"""
     SELECT {SELECT_JOB} FROM jobs
@@ -48,7 +49,14 @@ NEXT_EXPIRY = f"""
 
 READY = f"""
     SELECT {SELECT_JOB}, arguments FROM jobs JOIN arguments ON arguments.job = jobs.key
-    WHERE state = 'pending' AND hold = 0 AND slot = ? ORDER BY priority DESC, turn, key LIMIT ?"""
+    WHERE state = 'pending' AND hold = 0 AND slot = ? {{}} ORDER BY priority DESC, turn, key LIMIT ?"""
+
+READY_NOW = READY.format("")
+
+# While not all jobs of a queue know that it is paused.
+READY_ELSEWHERE = READY.format(
+    "AND (tenant, queue) NOT IN (SELECT value ->> '$[0]', value ->> '$[1]' FROM json_each(?))"
+)
 
 
 class Batch:
@@ -151,7 +159,7 @@ class Batch:
     def _claim_some(self, worker: str, slot: Slot, free: int, taken: list[Job]) -> bool:
         """Claim for free slots; tell whether there is reason to do it again."""
         work = self._work
-        found = work.find(READY, (slot, free))
+        found = self._ready(slot, free)
         for row, entry in found:
             event = self._event_for(entry.job, worker)
             work.apply(entry, (event,))
@@ -163,6 +171,12 @@ class Batch:
             work.admit()
         work.save()
         return expired
+
+    def _ready(self, slot: Slot, free: int) -> list[Found]:
+        pausing = [queue for queue in self._work.moving if queue in self._work.paused]
+        if pausing:
+            return self._work.find(READY_ELSEWHERE, (slot, json.dumps(pausing), free))
+        return self._work.find(READY_NOW, (slot, free))
 
     def _event_for(self, job: Job, worker: str) -> Event:
         if job.expires_at is not None and job.expires_at <= self._work.now and not job.attempt:

@@ -18,7 +18,6 @@ from app.stores.base import (
     Paging,
     Queue,
     Records,
-    Replayed,
     StoredRecord,
     StoreUnavailableError,
 )
@@ -137,16 +136,15 @@ class Reads:
         rows = self._read(query.floor, {**query.values, "examined": self._examined - 1})
         return rows[0][0] if rows else None
 
-    def recall(self, tenant: str, once: Once, now: int) -> Replayed | None:
-        """See Store.recall."""
+    def remembered(self, tenant: str, once: Once, now: int) -> Sequence[str] | None:
+        """Return the ids of the jobs that an idempotency key stands for; otherwise see Store.recall."""
         rows = self._read(KNOWN, (tenant, once.route, once.key, now - ONCE_KEPT))
         if not rows:
             return None
         digest, packed = rows[0]
         if digest != once.digest:
             raise KeyReusedError(once.key)
-        jobs = (self.get(tenant, job_id) for job_id in ids_of(packed))
-        return Replayed([job for job in jobs if job is not None])
+        return ids_of(packed)
 
     # -- their history -------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""What holds back, or lets go, any number of jobs of the SQLite store at once: recovery, and pauses.
+"""What holds back, or lets go, any number of jobs of the SQLite store: recovery, and pauses.
 
-By the database alone: after a slip in the list of task modules this may be every job that
-waits. What the statements do to one job is what `Work.move` would do to it.
+Recovery by the database alone: after a slip in the list of task modules this may be every job
+that waits. What the statements do to one job is what `Work.move` would do to it.
 """
 
 import json
@@ -73,13 +73,16 @@ LIMIT = f"""
 LIMIT_EACH = LIMIT.format(name="task || '/' || limit_key", member="$[0]", among="hold IN (0, 16)")
 LIMIT_ALL = LIMIT.format(name="'/' || task", member="$[1]", among="hold = 0")
 
-PAUSE = """
-    UPDATE jobs INDEXED BY jobs_by_state SET hold = 8, blocked_by = NULL, turn = 0
-    WHERE state = 'pending' AND tenant = ? AND queue = ? AND hold IN (0, 16)"""
-
-RESUME = """
+# The rest of a pause that has ended; see `Routes.pause`.
+RESUME_REST = f"""
     UPDATE jobs INDEXED BY jobs_by_state SET hold = 0, turn = 0
-    WHERE state = 'pending' AND tenant = ? AND queue = ? AND hold = 8"""
+    WHERE {WAITING} AND hold = 8 AND (tenant, queue) NOT IN (SELECT tenant, queue FROM pauses)"""
+
+PART_OF_QUEUE = f"""
+    SELECT {SELECT_JOB}, arguments FROM jobs INDEXED BY jobs_by_state
+    JOIN arguments ON arguments.job = jobs.key
+    WHERE tenant = ? AND state = 'pending' AND key > ? AND queue = ? AND hold IN (0, 8, 16)
+    ORDER BY key LIMIT ?"""
 
 # A turn for each waiting job that was left without one, as `Turns.enter` would deal it: behind its
 # lane, or from the turn that is served on its level.
@@ -135,10 +138,12 @@ class Routes:
             (HOLD_BACK, known),
             (LET_GO, known),
             (GATE_PAUSED,),
+            (RESUME_REST,),
             (GIVE_KEY, capped),
             (LIFT_LIMITS, capped),
         ):
             work.db.execute(sql, values)
+        work.moving = {}
         self._gate(operation.caps)
 
     def _gate(self, caps: Mapping[str, Caps]) -> None:
@@ -166,21 +171,30 @@ class Routes:
 
     # -- pauses --------------------------------------------------------------
 
-    def pause(self, operation: Pause) -> None:
+    def pause(self, operation: Pause) -> bool:
         """See Pause."""
         work = self._work
         queue = (operation.tenant, operation.queue)
-        if operation.paused == (queue in work.paused):
-            return
+        if operation.paused != (queue in work.paused):
+            self._note(queue, paused=operation.paused)
+        after = work.moving.get(queue)
+        if after is None:
+            return False
+        # One after the other: all at once, hundreds of thousands of them would hold up everybody.
         work.save()
-        # As in `_route`.
-        work.save_counters()
-        if operation.paused:
-            work.paused = work.paused | {queue}
+        found = work.find(PART_OF_QUEUE, (queue[0], after, queue[1], operation.limit))
+        for _, entry in found:
+            work.move(entry, entry.job)
+        left = {other: key for other, key in work.moving.items() if other != queue}
+        work.moving = {**left, queue: found[-1][1].key} if len(found) == operation.limit else left
+        return queue in work.moving
+
+    def _note(self, queue: tuple[str, str], *, paused: bool) -> None:
+        work = self._work
+        if paused:
             work.db.execute("INSERT INTO pauses VALUES (?, ?, ?)", (*queue, work.now))
-            work.db.execute(PAUSE, queue)
+            work.paused = work.paused | {queue}
         else:
-            work.paused = work.paused - {queue}
             work.db.execute("DELETE FROM pauses WHERE tenant = ? AND queue = ?", queue)
-            work.db.execute(RESUME, queue)
-        self._gate(work.grants.caps)
+            work.paused = work.paused - {queue}
+        work.moving = {**work.moving, queue: 0}

@@ -97,6 +97,8 @@ class Memory:
     """What jobs of the known tasks occupy; None before a worker has said so."""
     progress: dict[int, deque[int]] = field(default_factory=dict)
     """Where the records of progress of running jobs are, by the job's key."""
+    moving: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Queues that were paused or resumed, with the key up to which their jobs know it."""
     swept: tuple[int, int] = (0, 0)
     """Up to where results were dropped already."""
 
@@ -134,6 +136,7 @@ class Work:
         self.last_key = memory.last_key
         self.last_position = memory.last_position
         self.paused = memory.paused
+        self.moving = memory.moving
         self.slots = memory.slots
         self.swept = memory.swept
         self.inserted: dict[str, Job] = {}
@@ -148,7 +151,8 @@ class Work:
         memory.lanes.add(self.turns)
         memory.permits.add(self.grants)
         memory.last_key, memory.last_position = self.last_key, self.last_position
-        memory.paused, memory.slots, memory.swept = self.paused, self.slots, self.swept
+        memory.paused, memory.moving = self.paused, self.moving
+        memory.slots, memory.swept = self.slots, self.swept
 
     def changed(self) -> list[Job]:
         """Return the jobs that are new, or not as they were, or have said something."""

@@ -88,6 +88,7 @@ class CallScope:
         self.context = execution.context
         self.checkpoint = execution.checkpoint
         self.progress = execution.progress
+        self.listener = execution.listener
         self.spared = spared
         self._execution = execution
         self._driver: Callable[[], Driver | None] = _nobody
@@ -120,6 +121,7 @@ class Nested:
         self.context = scope.context
         self.checkpoint = scope.checkpoint
         self.progress = scope.progress
+        self.listener = scope.listener
         self._refuses = scope.refuses
 
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:

@@ -11,18 +11,21 @@ from typing import Any, Protocol
 
 from app.core import Future, FutureCancelledError, FutureTimeoutError, ProcessDied
 from app.jobs.context import SCOPE, Context
-from app.jobs.lifecycle import Died, Event, Failed, Progressed, Succeeded
+from app.jobs.lifecycle import Died, Event, Failed, Succeeded
 from app.jobs.model import Failure, Job, Progress
 from app.jobs.outcome import failure_of, result_to_json
+from app.jobs.output import dropped_line
 from app.jobs.points import reached
 from app.jobs.process import Raised, Report, Returned
 from app.jobs.registry import TaskDefinition
+from app.jobs.retry import Verdict, verdict_on, wait_before
 from app.worker.calls import CallScope, Driver, JobTask, Nested, cancel_on_loop, make_task
 from app.worker.coroutines import CoroutineFuture
 from app.worker.pools import Pools
 from app.worker.processes import JobProcess
 from app.worker.record import Record
 from app.worker.runs import Terms, begin
+from app.worker.said import Messenger, Said
 
 LOGGER = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ REQUESTS = (FutureCancelledError, FutureTimeoutError)
 """What code that was asked to stop raises if it does as it was asked."""
 
 
-class Owner(Protocol):
+class Owner(Messenger, Protocol):
     """The worker, as an execution sees it."""
 
     @property
@@ -49,9 +52,6 @@ class Owner(Protocol):
 
     def ended(self, execution: "Execution", event: Event) -> None:
         """Settle the job: all of its code has ended, by this event."""
-
-    def progressed(self, execution: "Execution") -> None:
-        """Report the execution's progress before long."""
 
 
 class Execution:
@@ -85,8 +85,7 @@ class Execution:
         self._process: JobProcess | None = None
         self._ending: Event | None = None
         self._gave_in = False
-        self._progress: Progress | None = None
-        self._reported = True
+        self.said = self.listener = Said(job, owner)
 
     # -- running -------------------------------------------------------------
 
@@ -128,13 +127,16 @@ class Execution:
         with self._lock:
             process = self._process
         ending = process.ending() if process is not None else None
+        if self.said.dropped:
+            self._owner.pools.speaker.say([dropped_line(self.said.dropped)], self.job.id)
         match ending:
             case Returned(result):
                 self._end(Succeeded(self.token, result))
-            case Raised(failure, is_request):
-                self._failed_with(failure, is_request=is_request)
+            case Raised(failure, is_request, verdict):
+                self._failed_with(failure, verdict, is_request=is_request)
             case ProcessDied():
-                self._end(Died(self.token, self._timeout() if self._timed_out else failure_of(ending)))
+                failure, verdict = self._described(self._request() if self._timed_out else ending)
+                self._end(Died(self.token, failure, self._wait_before_next(verdict)))
             case BaseException():
                 self.raised(ending)
 
@@ -145,30 +147,39 @@ class Execution:
         try:
             event: Event = Succeeded(self.token, result_to_json(value, self._owner.terms.max_result_bytes))
         except BaseException as exc:  # noqa: BLE001  (serializers of the user's own may raise anything)
-            event = Failed(self.token, self._described(exc))
+            event = self._failed(*self._described(exc))
         self._end(event)
 
     def raised(self, exc: BaseException) -> None:
         """Take note that the function has raised, or could not be called."""
-        self._failed_with(self._described(exc), is_request=isinstance(exc, REQUESTS))
+        self._failed_with(*self._described(exc), is_request=isinstance(exc, REQUESTS))
 
-    def _failed_with(self, failure: Failure, *, is_request: bool) -> None:
+    def _failed_with(self, failure: Failure, verdict: Verdict, *, is_request: bool) -> None:
         """End the job by what its code has raised. is_request: which is what a job is asked to stop with."""
         stopped = self._asked and is_request
         self._gave_in = stopped and not self._timed_out
-        # It does not matter which of the two was raised: a generator gets its Task's.
-        self._end(Failed(self.token, self._timeout() if stopped and self._timed_out else failure))
+        if stopped and self._timed_out:
+            # It does not matter which of the two was raised: a generator gets its Task's.
+            failure, verdict = self._described(self._request())
+        self._end(self._failed(failure, verdict))
 
-    def _timeout(self) -> Failure:
-        return failure_of(self._request())
+    def _failed(self, failure: Failure, verdict: Verdict) -> Failed:
+        return Failed(self.token, failure, self._wait_before_next(verdict))
 
-    def _described(self, exc: BaseException) -> Failure:
+    def _wait_before_next(self, verdict: Verdict) -> int | None:
+        """Return the microseconds before the next attempt; None when there shall be none."""
+        if self._asked and not self._timed_out:
+            # Whoever wants it cancelled wants no other attempt.
+            return None
+        return wait_before(self.job.backoff, self.job.attempt, verdict)
+
+    def _described(self, exc: BaseException) -> tuple[Failure, Verdict]:
         try:
-            return failure_of(exc)
+            return failure_of(exc), verdict_on(self.definition.retry, exc)
         except BaseException:
             # Its class is as bad as can be. The job must end all the same.
             LOGGER.exception("job %s raised what cannot be described", self.job.id)
-            return Failure("Exception", "the exception cannot be described", "")
+            return Failure("Exception", "the exception cannot be described", ""), False
 
     def _end(self, event: Event) -> None:
         """Take note of how the function has ended."""
@@ -286,26 +297,12 @@ class Execution:
 
     def progress(self, progress: Progress) -> None:
         """Keep the latest; the worker collects it. After the job's end nothing comes of it."""
-        with self._lock:
-            news, self._progress, self._reported = self._reported, progress, False
-        if news:
-            self._owner.progressed(self)
+        self.said.progress(progress)
 
     def take_in(self, report: Report) -> None:
         """Take what the code has said in its process."""
-        if report.progress is not None:
-            self.progress(report.progress)
-        self._owner.pools.speaker.say(report.lines)
-
-    def take_progress(self) -> Progressed | None:
-        """Return what was reported since the last time, as an event; None when nothing was."""
-        with self._lock:
-            reported, self._reported = self._reported or not self._open, True
-        return None if reported else self.last_progress()
-
-    def last_progress(self) -> Progressed | None:
-        """Return the latest progress, even when it was taken before: it may not have been stored."""
-        return None if self._progress is None else Progressed(self.token, self._progress)
+        self.said.take_in(report)
+        self._owner.pools.speaker.say(report.lines, self.job.id)
 
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Run a call as part of the job. Raises RuntimeError when the job has ended."""

@@ -5,7 +5,7 @@ import time
 from typing import NamedTuple
 
 from app.jobs.lifecycle import Died, Event, Failed
-from app.jobs.model import Failure, Job
+from app.jobs.model import SECOND, Failure, Job
 
 LOGGER = logging.getLogger(__name__)
 
@@ -31,8 +31,12 @@ class Record(NamedTuple):
         level = logging.WARNING if failed else logging.DEBUG
         if LOGGER.isEnabledFor(level):
             job, seconds = self.job, time.monotonic() - self.started
-            line = "job %s (%s, attempt %d, %.3f s) %s"
-            LOGGER.log(level, line, job.id, job.task, job.attempt, seconds, self._ending())
+            line = "job %s (%s, attempt %s, %.3f s) %s"
+            LOGGER.log(level, line, job.id, job.task, self._attempt(), seconds, self._ending())
+
+    def _attempt(self) -> str:
+        attempt, granted = self.job.attempt, self.job.max_attempts
+        return str(attempt) if granted == 1 else f"{attempt} of {granted}"
 
     def _ending(self) -> str:
         if self.gave_in:
@@ -44,7 +48,13 @@ class Record(NamedTuple):
         if self.asked and isinstance(self.event, Died):
             return "was killed, because it did not stop when asked"
         how = "failed when asked to stop" if self.asked else "failed"
-        return f"{how}: {_one_line(self.event.failure)}"
+        return f"{how}: {_one_line(self.event.failure)}{self._next(self.event.retry_in)}"
+
+    def _next(self, retry_in: int | None) -> str:
+        """Say when it runs again, unless that was all. The store has the last word: it may be cancelled."""
+        if retry_in is None or self.job.attempt >= self.job.max_attempts:
+            return ""
+        return f"; next in {retry_in / SECOND:.3g} s"
 
 
 def _one_line(failure: Failure) -> str:

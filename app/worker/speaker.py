@@ -22,13 +22,13 @@ class Speaker:
         self._executor = ThreadPoolExecutor(1, "errand-print")
         self._late: Future[None] | None = None
 
-    def say(self, lines: Sequence[Line]) -> None:
-        """Print and log lines, before this returns unless they are not taken."""
+    def say(self, lines: Sequence[Line], job_id: str) -> None:
+        """Print and log a job's lines, before this returns unless they are not taken."""
         late = self._late
         if lines and (late is None or late.done()):
             # RuntimeError: the service has ended.
             with suppress(RuntimeError):
-                said = self._executor.submit(repeat, lines)
+                said = self._executor.submit(repeat, lines, job_id)
                 if wait([said], PATIENCE).not_done:
                     self._late = said
 

@@ -10,8 +10,10 @@ import logging
 import os
 import socket
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from app.core import FutureTimeoutError
 from app.jobs.lifecycle import Died, Event, Failed, Released
@@ -20,7 +22,7 @@ from app.jobs.outcome import failure_of
 from app.jobs.points import reached
 from app.jobs.process import Report
 from app.jobs.registry import Registry
-from app.stores.base import Change, Claim, Probe, Recover, Recovered
+from app.stores.base import Caps, Change, Claim, Probe, Recover, Recovered
 from app.stores.due import Promoter
 from app.stores.settling import Settler
 from app.stores.ticker import Retry, Ticker
@@ -28,11 +30,13 @@ from app.stores.writer import Claimer, Writer
 from app.worker.execution import Execution
 from app.worker.pools import Pools
 from app.worker.runs import Terms
+from app.worker.said import Rest, Said
+from app.worker.tee import TEE
 
 LOGGER = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL = 0.25
-"""Seconds between two reports of a job's progress."""
+"""Seconds between two reports of what a job says."""
 
 FLUSH_TIMEOUT = 2.0
 """Seconds that the writer gets at the end to carry out what it was given."""
@@ -65,9 +69,15 @@ class Worker(Claimer):
         self._claiming = False
         self._answered = True
         """Whether the last claim was. Written on the writer's thread only."""
-        self._reporting: list[Execution] = []
+        # No lock for these two: what prints may be a finalizer, and wait for whoever has the lock.
+        self._news: deque[Said] = deque()
+        self._reporting = False
+        """Whether the ticker was asked to look at them."""
+        self._listening = False
         self._settling = 0
         """Settlements that are not stored yet; those that the settler keeps among them."""
+        self._closing = 0
+        """Those of them that have to wait until something else is stored."""
         self._hurried = False
         self._abandoned = False
         self._ticker = Ticker("errand-ticker")
@@ -79,12 +89,15 @@ class Worker(Claimer):
     def start(self) -> Recovered:
         """Take over what the last process left, and begin to claim.
 
+        From here to `close` the stand-ins of `worker.tee` are in place of stdout and stderr.
         Raises StoreUnavailableError.
         """
         slots = {definition.name: definition.slot for definition in self._registry}
         reached("recovery-next")
-        recovered: Recovered = self._writer.submit(Recover(slots)).result()
+        recovered: Recovered = self._writer.submit(Recover(slots, self._caps())).result()
         reached("recovery-committed")
+        TEE.begin()
+        self._listening = True
         self._writer.listen(self._changed)
         self._writer.listen(self._promoter.changed)
         self._claiming = True
@@ -92,6 +105,13 @@ class Worker(Claimer):
         self._promoter.promote()
         self._ticker.start()
         return recovered
+
+    def _caps(self) -> Mapping[str, Caps]:
+        return {
+            definition.name: Caps(definition.max_running, definition.max_running_total)
+            for definition in self._registry
+            if definition.max_running is not None or definition.max_running_total is not None
+        }
 
     @property
     def claiming(self) -> bool:
@@ -178,11 +198,18 @@ class Worker(Claimer):
                 return
             # In the same step: a drain must not take the worker for idle in between.
             self._settling += 1
-        progress = execution.last_progress()
-        self._settler.settle(Change(job.id, (event,) if progress is None else (progress, event)))
+            self._closing += 1
+        execution.said.close(partial(self._settle_after, job.id, event))
         if counts:
             # Last: no handler of the log's can keep the job from being settled.
             execution.log(event)
+
+    def _settle_after(self, job_id: str, event: Event, rest: Rest) -> None:
+        """Settle a job by this event, and store before it what was said and is not stored."""
+        self._settler.settle(Change(job_id, (*rest, event)))
+        with self._lock:
+            self._closing -= 1
+            self._lock.notify_all()
 
     def _settle(self, change: Change) -> None:
         with self._lock:
@@ -194,12 +221,11 @@ class Worker(Claimer):
             self._settling -= 1
             self._lock.notify_all()
 
-    def progressed(self, execution: Execution) -> None:
-        """Have the execution's progress reported with the next tick."""
-        with self._lock:
-            self._reporting.append(execution)
-            first = len(self._reporting) == 1
-        if first:
+    def has_news(self, said: Said, /) -> None:
+        """Have it stored with the next tick."""
+        self._news.append(said)
+        if not self._reporting:
+            self._reporting = True
             self._ticker.call_later(PROGRESS_INTERVAL, self._report_all)
 
     def _reported(self, report: Report) -> None:
@@ -212,12 +238,15 @@ class Worker(Claimer):
     # -- the ticker's side ---------------------------------------------------
 
     def _report_all(self) -> None:
-        with self._lock:
-            reporting, self._reporting = self._reporting, []
-        for execution in reporting:
-            progress = execution.take_progress()
-            if progress is not None:
-                self._writer.submit(Change(execution.job.id, (progress,)))
+        # First: who comes from now on may come too late for this time.
+        self._reporting = False
+        for _ in range(len(self._news)):
+            self.report(self._news.popleft())
+
+    def report(self, said: Said, /) -> None:
+        """Have stored what can be taken from it now."""
+        if events := said.take():
+            self._writer.submit(Change(said.job_id, events)).add_done_callback(said.stored)
 
     def _claim_again(self) -> None:
         if not self._answered:
@@ -256,12 +285,13 @@ class Worker(Claimer):
             left, self._executions = list(self._executions.values()), {}
             # In the same step: a drain must not take the worker for idle in between.
             self._settling += len(left)
+            self._closing += len(left)
             self._abandoned = self._abandoned or bool(left)
             self._lock.notify_all()
         for execution in left:
             LOGGER.warning("job %s still runs and is put back", execution.job.id)
             reached("release-next")
-            self._settler.settle(Change(execution.job.id, (Released(execution.token),)))
+            execution.said.close(partial(self._settle_after, execution.job.id, Released(execution.token)))
             # After that: its end would otherwise be taken for the job's.
             execution.kill()
 
@@ -274,8 +304,14 @@ class Worker(Claimer):
         self._flush()
         # Before the pools are closed: code that is stopped by that has not failed.
         self._put_back()
+        with self._lock:
+            # The writer may be closed next, and would refuse what is handed in later.
+            self._lock.wait_for(lambda: not self._closing, FLUSH_TIMEOUT)
         self._ticker.close()
         self._settler.close()
+        if self._listening:
+            self._listening = False
+            TEE.end()
         return self.pools.close() and not self._abandoned
 
     def _flush(self) -> None:

@@ -168,13 +168,14 @@ def test_a_job_that_does_not_end_is_put_back_and_its_process_is_gone(folder, pip
 
 def test_what_a_job_prints_and_logs_is_in_the_services_own_output(folder):
     with service(folder, ERRAND_TASKS="mine") as running:
-        assert running.job(running.submit("say")["id"], wait=TIMEOUT)["outcome"] == "succeeded"
+        job = running.submit("say")
+        assert running.job(job["id"], wait=TIMEOUT)["outcome"] == "succeeded"
         assert running.process.stdout.readline() == "printed by the job\n"
         assert running.job(running.submit("through_a_wrapper", 1, 2)["id"], wait=TIMEOUT)["result"] == 3
         assert running.end(signal.SIGTERM) == 0
     lines = running.errors.splitlines()
     assert "to stderr by the job" in lines
-    assert [line for line in lines if line.endswith("WARNING mine: logged by the job")]
+    assert [line for line in lines if line.endswith(f"WARNING mine [{job['id']}]: logged by the job")]
 
 
 def test_a_task_says_where_it_runs(folder):

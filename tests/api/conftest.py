@@ -14,6 +14,7 @@ from app.config import load_settings
 from app.jobs.lifecycle import Event, Failed, Succeeded
 from app.jobs.model import Failure, Job, Slot, wall_clock
 from app.jobs.registry import Kind, Registry, TaskDefinition
+from app.jobs.retry import Retry
 from app.service import Service
 from app.stores.base import Change, Claim, Limits
 from app.stores.sqlite import SqliteStore
@@ -34,6 +35,14 @@ def grind(n: int) -> int:
     return n
 
 
+def flaky() -> None:
+    """Fail at times."""
+
+
+def bill(customer: str, *, password: str) -> None:
+    """Charge a customer."""
+
+
 async def nap(seconds: float) -> None:
     """Sleep."""
 
@@ -44,6 +53,17 @@ REGISTRY = Registry(
         TaskDefinition("anything", anything, Kind.PLAIN, "default", 0),
         TaskDefinition("grind", grind, Kind.PLAIN, "default", 0, Slot.PROCESS, timeout=60),
         TaskDefinition("nap", nap, Kind.COROUTINE, "slow", 5),
+        TaskDefinition("flaky", flaky, Kind.PLAIN, "default", 0, retry=Retry(5, 10, 3, 60, jitter=False)),
+        TaskDefinition(
+            "bill",
+            bill,
+            Kind.PLAIN,
+            "default",
+            0,
+            max_running=1,
+            limit_key="{customer}",
+            secret=("password",),
+        ),
     ]
 )
 

@@ -69,9 +69,17 @@ def test_the_document_names_every_call(document):
     assert operations(document).keys() == {
         "POST /jobs",
         "GET /jobs",
+        "POST /jobs/batch",
+        "POST /jobs/cancel",
+        "POST /jobs/retry",
         "GET /jobs/{id}",
         "DELETE /jobs/{id}",
+        "PATCH /jobs/{id}",
+        "POST /jobs/{id}/retry",
         "GET /jobs/{id}/result",
+        "GET /queues",
+        "POST /queues/{name}/pause",
+        "POST /queues/{name}/resume",
         "GET /tasks",
         "GET /tasks/{name}",
         "GET /health/live",
@@ -87,12 +95,13 @@ def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(document):
     for operation in found:
         assert operation["summary"]
         assert operation["description"]
+        assert "\n " not in operation["description"]
 
 
 def test_every_reference_in_the_document_leads_somewhere(document):
     references = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert references <= document["components"]["schemas"].keys()
-    assert {"Job", "JobList", "Problem", "Submission", "TaskList"} <= references
+    assert {"Batch", "Edit", "Filter", "Job", "JobList", "Problem", "Submission", "TaskList"} <= references
 
 
 def test_every_path_parameter_is_described(document):
@@ -103,7 +112,7 @@ def test_every_path_parameter_is_described(document):
 
 def test_a_submissions_task_is_one_of_those_registered(document):
     submission = document["components"]["schemas"]["Submission"]
-    assert submission["properties"]["task"]["enum"] == ["add", "anything", "grind", "nap"]
+    assert submission["properties"]["task"]["enum"] == ["add", "anything", "grind", "nap", "flaky", "bill"]
     assert submission["required"] == ["task"]
     assert submission["examples"] == [{"task": "add"}]
     assert submission["additionalProperties"] is False
@@ -113,12 +122,31 @@ def test_the_parameters_of_a_list_are_described_with_their_limits(document):
     parameters = {p["name"]: p["schema"] for p in operations(document)["GET /jobs"]["parameters"]}
     assert parameters["state"]["enum"] == ["pending", "running", "cancelled", "finished"]
     assert parameters["limit"] == {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
-    assert parameters.keys() == {"state", "outcome", "task", "queue", "limit", "cursor"}
+    assert parameters["tag"]["items"]["type"] == "string"
+    assert parameters["created_after"] == {"type": "string", "format": "date-time"}
+    assert parameters.keys() == {
+        "state", "outcome", "task", "queue", "tag", "created_after", "created_before", "q", "limit", "cursor"
+    }  # fmt: skip
+
+
+def test_the_body_of_a_change_has_no_null_and_something_in_it(document):
+    for name in ("Edit", "Filter"):
+        schema = document["components"]["schemas"][name]
+        assert (schema["minProperties"], schema["additionalProperties"]) == (1, False)
+        assert '"null"' not in json.dumps(schema)
+    one, several = document["components"]["schemas"]["Filter"]["properties"]["tag"]["anyOf"]
+    assert (one["type"], several["items"]) == ("string", one)
+
+
+def test_a_tasks_own_retries_are_no_default_of_the_document(document):
+    assert "default" not in json.dumps(document["components"]["schemas"]["RetryOptions"])
 
 
 def test_the_answers_of_a_submission_are_described_with_their_headers(document):
     responses = operations(document)["POST /jobs"]["responses"]
-    assert responses.keys() == {"200", "202", "400", "403", "413", "415", "421", "422", "429", "500", "503"}
+    assert responses.keys() == {
+        "200", "202", "400", "403", "410", "413", "415", "421", "422", "429", "500", "503"
+    }  # fmt: skip
     assert {"ETag", "Location", "Preference-Applied"} == responses["202"]["headers"].keys()
     assert responses["503"]["headers"].keys() == {"Retry-After"}
     assert list(responses["422"]["content"]) == ["application/problem+json"]
@@ -133,7 +161,9 @@ def test_with_keys_the_document_says_where_one_is_needed(serve):
     found = serve(api_keys="books:secret").client.get("/openapi.json").json()
     assert found["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
     needing = {call for call, operation in operations(found).items() if "security" in operation}
-    assert needing == {call for call in operations(found) if call.split()[1].startswith(("/jobs", "/tasks"))}
+    assert needing == {
+        call for call in operations(found) if call.split()[1].startswith(("/jobs", "/queues", "/tasks"))
+    }
     assert "401" in operations(found)["GET /jobs"]["responses"]
 
 

@@ -10,7 +10,7 @@ from app.api.problems import TRANSLATIONS, ProblemError, problem_of
 from app.jobs import errors
 from app.jobs.errors import Fault, InvalidArgumentsError, JobError, UnknownTaskError
 from app.jobs.registry import Kind, TaskDefinition
-from app.service import ServiceError
+from app.service import InvalidBatchError, InvalidSubmissionError, ServiceError
 
 # Roots, what stops the start, and what passes between worker and store: no caller is at fault for these.
 NOT_FOR_CALLERS = {
@@ -21,9 +21,12 @@ NOT_FOR_CALLERS = {
     errors.TransitionError,
     errors.StaleTokenError,
 }
+FAULT = Fault(loc=["args", 0], msg="wrong", type="t")
 MADE = {
     UnknownTaskError: UnknownTaskError("x", ()),
-    InvalidArgumentsError: InvalidArgumentsError([Fault(loc=["args", 0], msg="wrong", type="t")]),
+    InvalidArgumentsError: InvalidArgumentsError([FAULT]),
+    InvalidSubmissionError: InvalidSubmissionError([FAULT]),
+    InvalidBatchError: InvalidBatchError({3: InvalidSubmissionError([FAULT])}),
 }
 
 
@@ -67,7 +70,10 @@ def test_an_address_of_any_bytes_is_a_404(shared):
         ("DELETE", "/jobs", "GET, HEAD, POST"),
         ("OPTIONS", "/jobs", "GET, HEAD, POST"),
         ("PROPFIND", "/jobs", "GET, HEAD, POST"),
-        ("POST", "/jobs/1", "DELETE, GET, HEAD"),
+        ("POST", "/jobs/1", "DELETE, GET, HEAD, PATCH"),
+        ("GET", "/jobs/1/retry", "POST"),
+        ("POST", "/queues", "GET, HEAD"),
+        ("GET", "/queues/a/pause", "POST"),
         ("POST", "/jobs/1/result", "GET, HEAD"),
         ("POST", "/tasks", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),
@@ -95,6 +101,7 @@ def test_an_unknown_method_is_a_405_with_all_that_are_known(shared, method, path
         "/tasks/add",
         "/jobs",
         "/jobs?limit=0",
+        "/queues",
         "/jobs/1",
         "/jobs/1/result",
         "/nowhere",
@@ -197,13 +204,13 @@ def test_a_service_that_cannot_write_is_not_ready(api):
 
 def test_tasks_are_listed_with_what_they_take_and_return(shared):
     tasks = {task["name"]: task for task in shared.client.get("/tasks").json()["tasks"]}
-    assert list(tasks) == ["add", "anything", "grind", "nap"]
+    assert list(tasks) == ["add", "anything", "grind", "nap", "flaky", "bill"]
     added = tasks["add"]
     assert added.keys() == {"name", "doc", "parameters", "result", "options", "executor"}
     assert (added["doc"], added["result"]) == ("Add two numbers.", {"type": "integer"})
     assert added["parameters"]["required"] == ["a"]
     assert added["options"]["queue"] == "default"
-    executors = {name: task["executor"] for name, task in tasks.items()}
+    executors = {name: tasks[name]["executor"] for name in ("add", "anything", "grind", "nap")}
     assert executors == {"add": "thread", "anything": "thread", "grind": "process", "nap": "coroutine"}
     assert tasks["grind"]["options"]["timeout"] == 60
     assert shared.client.get("/tasks/add").json() == added

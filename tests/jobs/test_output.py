@@ -10,8 +10,9 @@ import time
 import pytest
 
 from app.jobs import output
-from app.jobs.model import Line, Progress
-from app.jobs.output import LIMIT, LINE_COST, LINE_LIMIT, PART, PART_LINES, Output, repeat
+from app.jobs.model import LINE_COST, Line, Progress
+from app.jobs.output import JOB, LIMIT, PART, PART_LINES, Output, dropped_line, repeat
+from app.jobs.streams import LINE_LIMIT
 
 PATIENCE = 30
 
@@ -21,10 +22,12 @@ class Sent:
 
     def __init__(self):
         self.parts = []
+        self.dropped = 0
         self.news = threading.Condition()
 
-    def __call__(self, progress, lines):
+    def __call__(self, progress, lines, dropped):
         with self.news:
+            self.dropped += dropped
             self.parts.append((progress, list(lines)))
             self.news.notify_all()
 
@@ -195,14 +198,14 @@ def test_lines_of_many_threads_are_whole(job, sent):
 
 
 def test_a_finalizer_may_print_while_a_line_is_taken_in(job, sent, monkeypatch):
-    make, finalizers = output._line, ["finalizer"]
+    make, finalizers = output.line_of, ["finalizer"]
 
     def line(*args):
         if finalizers:
             print(finalizers.pop())
         return make(*args)
 
-    monkeypatch.setattr(output, "_line", line)
+    monkeypatch.setattr(output, "line_of", line)
     with job:
         print("line")
     assert sorted(sent.texts) == ["finalizer", "line"]
@@ -260,16 +263,27 @@ def test_what_is_beyond_the_limit_is_counted(job, sent):
         print("short, and dropped all the same")
         print()
     kept = LIMIT // (LINE_LIMIT + LINE_COST)
-    dropped = LIMIT // LINE_LIMIT + 2 - kept
-    assert len(sent.lines) == kept + 1
-    assert sent.lines[-1][:2] == ("", logging.WARNING)
-    assert sent.texts[-1] == f"... {dropped} more lines were dropped"
+    assert set(sent.texts) == {"x" * LINE_LIMIT}
+    assert (len(sent.lines), sent.dropped) == (kept, LIMIT // LINE_LIMIT + 2 - kept)
+
+
+def test_how_many_are_dropped_is_told_while_the_code_runs(job, sent):
+    with job:
+        print("\n" * LIMIT, end="")
+        sent.wait_for(lambda sent: sent.dropped > LIMIT // 2)
+        print("one more")
+    assert sent.dropped == LIMIT + 1 - len(sent.lines)
+
+
+def test_a_line_stands_for_those_that_were_dropped():
+    line = dropped_line(7)
+    assert line[:2] + line[3:] == ("", logging.WARNING, "... 7 more lines were dropped")
 
 
 def test_empty_lines_take_room_too(job, sent):
     with job:
         print("\n" * (LIMIT // LINE_COST + 10), end="")
-    assert sent.texts[-1].endswith("more lines were dropped")
+    assert sent.dropped >= 10
 
 
 def test_of_progress_the_latest_is_sent(job, sent, monkeypatch):
@@ -281,6 +295,8 @@ def test_of_progress_the_latest_is_sent(job, sent, monkeypatch):
     assert len(sent.progress) <= 3
     job.progress(Progress(10_000))
     assert sent.progress[-1] == Progress(9_999)
+    job.say("", logging.INFO, "after the end")
+    assert (sent.texts, sent.dropped) == ([], 0)
 
 
 def test_without_a_thread_all_is_sent_at_the_end(job, sent, monkeypatch):
@@ -395,22 +411,23 @@ def test_lines_are_printed_and_logged_in_the_worker(capsys, caplog):
             Line("", logging.WARNING, 2.0, "err"),
             Line("a.b", logging.WARNING, 3.0, "100 % logged"),
             Line("a.b", logging.DEBUG, 4.0, "too fine"),
-        ]
+        ],
+        "the job",
     )
     assert capsys.readouterr() == ("out\n", "err\n")
     (record,) = caplog.records
     assert (record.name, record.levelno, record.getMessage()) == ("a.b", logging.WARNING, "100 % logged")
-    assert (record.created, record.msecs) == (3.0, 0.0)
+    assert (record.created, record.msecs, getattr(record, JOB)) == (3.0, 0.0, "the job")
 
 
 def test_lines_are_repeated_as_far_as_the_stream_can(monkeypatch):
     narrow = io.TextIOWrapper(io.BytesIO(), "ascii")
     lines = [Line("", logging.INFO, 1.0, "grün")]
     monkeypatch.setattr(sys, "stdout", narrow)
-    repeat(lines)
+    repeat(lines, "the job")
     narrow.flush()
     assert narrow.buffer.getvalue() == b"gr\\xfcn\n"
     narrow.close()
-    repeat(lines)
+    repeat(lines, "the job")
     monkeypatch.setattr(sys, "stdout", None)
-    repeat(lines)
+    repeat(lines, "the job")

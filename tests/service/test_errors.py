@@ -3,8 +3,13 @@
 import pytest
 
 from app.core import Future
+from app.jobs.lifecycle import Edited
 from app.service import (
+    Filter,
+    KeyHeldError,
+    KeyReusedError,
     NoSuchJobError,
+    Once,
     QueueFullError,
     Service,
     ServiceError,
@@ -27,9 +32,14 @@ SERVICE_ERRORS = [error for error in tree(ServiceError) if error.__module__.star
 
 BECOMES = {
     base.JobNotFoundError: NoSuchJobError,
+    base.KeyReusedError: KeyReusedError,
+    base.KeyHeldError: KeyHeldError,
     base.QueueFullError: QueueFullError,
     base.QuotaExceededError: TooManyJobsError,
 }
+
+
+UNKNOWN = "0198a7e1-0000-7000-8000-000000000000"
 
 
 def double(n: int = 1):
@@ -37,11 +47,20 @@ def double(n: int = 1):
 
 
 def calls(service):
-    yield service.get("t", "0198a7e1-0000-7000-8000-000000000000")
-    yield service.wait("t", "0198a7e1-0000-7000-8000-000000000000", 1)
+    yield service.get("t", UNKNOWN)
+    yield service.wait("t", UNKNOWN, 1)
     yield service.list("t")
-    yield service.cancel("t", "0198a7e1-0000-7000-8000-000000000000")
+    yield service.recall("t", Once("/jobs", "k", b""))
     yield service.submit("t", Submission("double"))
+    yield service.submit_batch("t", [Submission("double")])
+    yield service.cancel("t", UNKNOWN)
+    yield service.edit("t", UNKNOWN, Edited(1))
+    yield service.retry("t", UNKNOWN)
+    yield service.purge("t", UNKNOWN)
+    yield service.cancel_all("t", Filter(task="double"))
+    yield service.retry_all("t", Filter(task="double"))
+    yield service.queues.list("t")
+    yield service.queues.pause("t", "default", paused=True)
     yield service.check_ready()
 
 
@@ -56,8 +75,8 @@ def test_no_error_of_the_store_passes_through(serve, monkeypatch, error):
         return future
 
     async def test(service: Service):
-        monkeypatch.setattr(service.house.store, "get", refuse)
-        monkeypatch.setattr(service.house.store, "list", refuse)
+        for name in ("get", "list", "recall", "queues"):
+            monkeypatch.setattr(service.house.store, name, refuse)
         monkeypatch.setattr(service.house.writer, "submit", refuse_to_write)
         monkeypatch.setattr(service.house.writer, "committed_within", lambda seconds: False)
         raised = []
@@ -84,6 +103,6 @@ def test_what_passes_says_when_to_try_again():
 
 
 def test_the_docstring_draws_the_whole_tree_of_errors():
-    from app.service import service as service_module
+    from app.service import errors
 
-    assert all(error.__name__ in service_module.__doc__ for error in SERVICE_ERRORS)
+    assert all(error.__name__ in errors.__doc__ for error in SERVICE_ERRORS)

@@ -6,7 +6,7 @@ import pytest
 
 from app.core import State
 from app.jobs.model import Outcome
-from app.service import InvalidCursorError, NoSuchJobError, Submission
+from app.service import Filter, InvalidCursorError, NoSuchJobError, Submission
 from tests.worker.house import PATIENCE
 
 
@@ -22,13 +22,13 @@ UNKNOWN = "0198a7e1-0000-7000-8000-000000000000"
 
 
 async def submit(service, *args, tenant="t", task="double", **options):
-    return await service.submit(tenant, Submission(task, args, **options))
+    return (await service.submit(tenant, Submission(task, args, **options))).job
 
 
 async def pages(service, limit, **filters):
     found, cursor = [], None
     while True:
-        page = await service.list("t", limit=limit, cursor=cursor, **filters)
+        page = await service.list("t", Filter(**filters), limit=limit, cursor=cursor)
         found.append([job.id for job in page.jobs])
         if page.cursor is None:
             return found
@@ -92,7 +92,7 @@ def test_filters_are_applied_together(serve):
         names = {done.id: "done", failed.id: "failed", later.id: "later"}
 
         async def find(**filters):
-            return [names[job.id] for job in (await service.list("t", **filters)).jobs]
+            return [names[job.id] for job in (await service.list("t", Filter(**filters))).jobs]
 
         return [
             await find(),

@@ -60,7 +60,7 @@ def test_a_store_that_cannot_be_written_is_not_ready_and_is_again_when_it_can(se
             await service.check_ready()
         database.execute("PRAGMA query_only = OFF")
         await service.check_ready()
-        return (await service.submit("t", Submission("double"))).task
+        return (await service.submit("t", Submission("double"))).job.task
 
     assert serve(test, double) == "double"
 
@@ -104,7 +104,7 @@ def test_a_row_that_cannot_be_read_stops_neither_other_jobs_nor_readiness(serve)
         await service.submit("t", Submission("double"))
         house.store._db.execute("UPDATE jobs SET tags = '{'")
         house.start()
-        good = await service.submit("t", Submission("double", (4,)))
+        good = (await service.submit("t", Submission("double", (4,)))).job
         result = (await service.wait("t", good.id, PATIENCE)).result
         await service.check_ready()
         return result, house.store._db.execute("SELECT state, hold FROM jobs WHERE key = 1").fetchone()
@@ -118,7 +118,7 @@ def test_a_service_whose_claims_fail_is_not_ready_and_is_again_when_they_are_ans
     async def test(service):
         worker = service.house.worker
         name, worker.name = worker.name, "\ud800"  # which no store can keep
-        job = await service.submit("t", Submission("double", (4,)))
+        job = (await service.submit("t", Submission("double", (4,)))).job
         # The job was stored, and its claim tried, in the same turn of the writer's.
         service.house.flush()
         with pytest.raises(UnavailableError, match="no worker takes jobs"):

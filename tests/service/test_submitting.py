@@ -43,7 +43,7 @@ def test_a_submitted_job_is_as_it_was_asked_for(serve):
         submission = Submission(
             "double", [1], {}, queue="slow", priority=7, delay=1.5, tags={"team": "books"}
         )
-        job = await service.submit("t", submission)
+        job = (await service.submit("t", submission)).job
         assert job == (await service.get("t", job.id))
         assert (job.tenant, job.task, job.arguments) == ("t", "double", '{"args":[1],"kwargs":{}}')
         assert (job.queue, job.priority, job.tags) == ("slow", 7, {"team": "books"})
@@ -57,8 +57,8 @@ def test_queue_and_priority_are_the_tasks_own_unless_said_otherwise(serve):
         definition = service.house.registry.get("double")
         own = TaskDefinition(definition.name, definition.fn, definition.kind, "books", 3)
         service.house.registry._tasks["double"] = own
-        job = await service.submit("t", Submission("double", (1,)))
-        other = await service.submit("t", Submission("double", (1,), queue="default", priority=0))
+        job = (await service.submit("t", Submission("double", (1,)))).job
+        other = (await service.submit("t", Submission("double", (1,), queue="default", priority=0))).job
         return (job.queue, job.priority), (other.queue, other.priority)
 
     assert serve(test, double, start=False) == (("books", 3), ("default", 0))
@@ -69,7 +69,7 @@ def test_a_job_is_held_back_only_for_a_time_to_come(serve, ahead, hold):
     clock = ManualClock()
 
     async def test(service):
-        return await service.submit("t", Submission("double", (1,), run_at=clock.now + ahead))
+        return (await service.submit("t", Submission("double", (1,), run_at=clock.now + ahead))).job
 
     job = serve(test, double, start=False, clock=clock)
     assert (job.run_at, job.hold) == (clock.now + ahead, hold)
@@ -96,7 +96,7 @@ def test_arguments_that_do_not_fit_are_refused_and_nothing_is_stored(serve, args
 
 def test_arguments_are_stored_as_they_were_sent(serve):
     async def test(service):
-        job = await service.submit("t", Submission("double", ("20",)))
+        job = (await service.submit("t", Submission("double", ("20",)))).job
         return job.arguments, (await service.wait("t", job.id, PATIENCE)).result
 
     assert serve(test, double) == ('{"args":["20"],"kwargs":{}}', "40")
@@ -104,7 +104,8 @@ def test_arguments_are_stored_as_they_were_sent(serve):
 
 def test_submissions_at_the_same_time_are_all_stored(serve):
     async def test(service):
-        jobs = await asyncio.gather(*(service.submit("t", Submission("double", (n,))) for n in range(200)))
+        answers = await asyncio.gather(*(service.submit("t", Submission("double", (n,))) for n in range(200)))
+        jobs = [answer.job for answer in answers]
         done = await asyncio.gather(*(service.wait("t", job.id, PATIENCE) for job in jobs))
         return [job.result for job in done]
 
@@ -139,16 +140,16 @@ def test_a_used_up_quota_is_said_so_to_its_tenant_alone(serve):
         await service.submit("t", Submission("double", (1,)))
         with pytest.raises(TooManyJobsError):
             await service.submit("t", Submission("double", (1,), queue="other"))
-        return (await service.submit("other", Submission("double", (1,)))).tenant
+        return (await service.submit("other", Submission("double", (1,)))).job.tenant
 
     assert serve(test, double, start=False, limits=Limits(tenant=1)) == "other"
 
 
 def test_a_cancelled_job_makes_room(serve):
     async def test(service):
-        job = await service.submit("t", Submission("double", (1,)))
+        job = (await service.submit("t", Submission("double", (1,)))).job
         await service.cancel("t", job.id)
-        return await service.submit("t", Submission("double", (1,)))
+        return (await service.submit("t", Submission("double", (1,)))).job
 
     assert serve(test, double, start=False, limits=Limits(1, 1)).state is State.PENDING
 
@@ -158,7 +159,7 @@ def test_a_cancelled_job_makes_room(serve):
 
 def test_a_draining_service_takes_no_jobs_and_shows_those_it_has(serve):
     async def test(service):
-        job = await service.submit("t", Submission("double", (4,)))
+        job = (await service.submit("t", Submission("double", (4,)))).job
         service.drain()
         with pytest.raises(DrainingError):
             await service.submit("t", Submission("double", (4,)))
@@ -239,8 +240,8 @@ def test_a_validator_that_hangs_holds_up_nobody_else(serve):
 
     async def test(service):
         hanging = asyncio.ensure_future(service.submit("t", Submission("task", (0,))))
-        other = await service.submit("t", Submission("task", (1,)))
-        third = await service.submit("t", Submission("double", (1,)))
+        other = (await service.submit("t", Submission("task", (1,)))).job
+        third = (await service.submit("t", Submission("double", (1,)))).job
         waiting = not hanging.done()
         ended_early = service.close()
         release.set()
@@ -272,7 +273,7 @@ def test_a_validator_that_exits_ends_neither_the_service_nor_its_thread(serve):
     async def test(service):
         with pytest.raises(InvalidArgumentsError):
             await service.submit("t", Submission("task", (0,)))
-        job = await service.submit("t", Submission("task", (1,)))
+        job = (await service.submit("t", Submission("task", (1,)))).job
         return await service.wait("t", job.id, PATIENCE)
 
     assert serve(test, definition_of(check), clock=wall_clock).outcome is Outcome.SUCCEEDED

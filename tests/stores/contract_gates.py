@@ -39,6 +39,12 @@ def finish(store, *jobs):
         change(store, job, Succeeded(job.token, "1"))
 
 
+def pause(store, tenant, queue, *, paused, limit=2):
+    """Pause or resume a queue, part by part, to the end."""
+    while one(store, Pause(tenant, queue, paused, limit)):
+        pass
+
+
 def queues(store, tenant="ours"):
     return list(asyncio.run(store.queues(tenant)))
 
@@ -223,49 +229,79 @@ class Gating(Database):
 
     def test_a_paused_queue_accepts_and_does_not_run(self, store):
         insert(store, before := new_job(queue="q"), other := new_job())
-        assert one(store, Pause("ours", "q", paused=True)) is None
+        pause(store, "ours", "q", paused=True)
         insert(store, after := new_job(queue="q", priority=9))
         assert ids(claim(store, 9)) == [other.id]
-        one(store, Pause("ours", "q", paused=False))
+        pause(store, "ours", "q", paused=False)
         assert ids(claim(store, 9)) == [after.id, before.id]
+
+    @pytest.mark.parametrize("jobs", [[], [{"priority": 1}]])
+    def test_a_pause_holds_from_its_first_part_on(self, store, jobs):
+        insert(store, *[new_job(queue="q", **fields) for fields in [{}] * 5 + jobs], other := new_job())
+        assert one(store, Pause("ours", "q", paused=True, limit=2)) is True
+        assert ids(claim(store, 9)) == [other.id]
+        pause(store, "ours", "q", paused=True)
+        assert claim(store, 9) == []
+
+    def test_a_pause_that_ends_half_way_holds_nothing_back(self, store):
+        insert(store, *[new_job(queue="q") for _ in range(6)])
+        one(store, Pause("ours", "q", paused=True, limit=4))
+        one(store, Pause("ours", "q", paused=False, limit=1))
+        assert len(claim(store, 9)) == 3
+        pause(store, "ours", "q", paused=False)
+        assert len(claim(store, 9)) == 3
+
+    def test_what_a_process_has_left_of_a_pause_or_its_end_the_next_one_does(self, open_store):
+        first = open_store()
+        insert(first, *[new_job(queue=queue) for queue in "qr" * 5])
+        pause(first, "ours", "r", paused=True)
+        one(first, Pause("ours", "q", paused=True, limit=1))
+        one(first, Pause("ours", "r", paused=False, limit=1))
+        first.close()
+        second = open_store()
+        one(second, Recover(KNOWN))
+        assert {job.queue for job in claim(second, 99)} == {"r"}
+        pause(second, "ours", "q", paused=False)
+        assert len(claim(second, 99)) == 5
+        second.close()
 
     def test_what_runs_goes_on_and_what_becomes_ready_is_held_back(self, store):
         insert(store, new_job(max_attempts=2), scheduled(1))
         (running,) = claim(store, 9)
-        one(store, Pause("ours", "default", paused=True))
+        pause(store, "ours", "default", paused=True)
         assert change(store, running, Failed(running.token, BROKEN, 0)).state is State.PENDING
         one(store, Promote(), NOW + SECOND)
         assert claim(store, 9) == []
-        one(store, Pause("ours", "default", paused=False))
+        pause(store, "ours", "default", paused=False)
         assert len(claim(store, 9)) == 2
 
     def test_a_pause_is_one_tenants_and_one_queues(self, store):
-        one(store, Pause("ours", "default", paused=True))
+        pause(store, "ours", "default", paused=True)
         insert(store, theirs := new_job(tenant="theirs"), other := new_job(queue="q"))
         assert set(ids(claim(store, 9))) == {theirs.id, other.id}
 
     def test_a_pause_outlives_the_store_and_recovery(self, open_store):
         first = open_store()
         insert(first, new_job(), new_job(task="gone"))
-        one(first, Pause("ours", "default", paused=True))
+        pause(first, "ours", "default", paused=True)
         one(first, Recover(KNOWN))
         first.close()
         second = open_store()
         one(second, Recover({**KNOWN, "gone": Slot.THREAD}))
         assert claim(second, 9) == []
-        one(second, Pause("ours", "default", paused=False))
+        pause(second, "ours", "default", paused=False)
         assert len(claim(second, 9)) == 2
         second.close()
 
     def test_pausing_twice_changes_nothing(self, store):
         insert(store, new_job())
         for paused in (True, True, False, False):
-            one(store, Pause("ours", "default", paused=paused))
+            pause(store, "ours", "default", paused=paused)
         assert len(claim(store, 9)) == 1
 
     def test_a_paused_job_can_be_cancelled_and_edited(self, store):
         insert(store, job := new_job(), other := new_job())
-        one(store, Pause("ours", "default", paused=True))
+        pause(store, "ours", "default", paused=True)
         assert change(store, job, CancelRequested()).state is State.CANCELLED
         assert change(store, other, Edited(priority=3)).priority == 3
         assert claim(store, 9) == []
@@ -274,10 +310,10 @@ class Gating(Database):
     def test_a_pause_gives_permits_to_other_queues(self, store):
         limit(store, each=1)
         insert(store, held := of_key("", queue="q"), other := of_key(""))
-        one(store, Pause("ours", "q", paused=True))
+        pause(store, "ours", "q", paused=True)
         (running,) = claim(store, 9)
         assert running.id == other.id
-        one(store, Pause("ours", "q", paused=False))
+        pause(store, "ours", "q", paused=False)
         assert claim(store, 9) == []
         finish(store, running)
         assert ids(claim(store, 9)) == [held.id]
@@ -286,7 +322,7 @@ class Gating(Database):
         insert(
             store, new_job(), new_job(run_at=NOW - 5), scheduled(60, queue="later"), new_job(tenant="theirs")
         )
-        one(store, Pause("ours", "empty", paused=True))
+        pause(store, "ours", "empty", paused=True)
         assert queues(store) == [
             Queue("default", paused=False, pending=2, running=0, oldest=NOW),
             Queue("empty", paused=True, pending=0, running=0, oldest=None),

@@ -319,7 +319,7 @@ class Living(Database):
             [Change(running.id, (Logged(running.token, (Line("", 20, 1.0, "abc"),)),))], NOW
         )
         (logged,) = applied.changed
-        assert (logged.version, logged.logged) == (running.version, 3)
+        assert (logged.version, logged.logged) == (running.version, Line("", 20, 1.0, "abc").cost)
         assert get(store, running) == logged
 
     def test_what_a_stale_claim_logs_is_refused(self, store):

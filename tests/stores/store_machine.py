@@ -121,6 +121,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.paused: set[tuple[str, str]] = set()
         self.caps: dict[str, Caps] = {}
         self.known: dict[str, Slot] | None = None
+        self.left = False
         self.tokens: set[int] = set()
         self.now = NOW
         self.resources = ExitStack()
@@ -177,7 +178,8 @@ class StoreMachine(RuleBasedStateMachine):
                 case Recover():
                     unlisted |= self.follow_recovery(operation, outcome)
                 case Pause():
-                    assert outcome is None
+                    assert isinstance(outcome, bool)
+                    self.left = outcome
                     queue = {(operation.tenant, operation.queue)}
                     self.paused = self.paused | queue if operation.paused else self.paused - queue
                 case Purge():
@@ -453,7 +455,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(tenant=st.sampled_from("ab"), queue=st.sampled_from("qr"), paused=st.booleans())
     def pause(self, tenant: str, queue: str, paused: bool) -> None:
-        self.apply(Pause(tenant, queue, paused))
+        self.apply(Pause(tenant, queue, paused, limit=2))
+        while self.left:
+            # Until then what is paused may still have permits, and what is let go may wait.
+            self.apply(Pause(tenant, queue, paused, limit=2))
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data(), tenant=st.sampled_from("ab"))

@@ -55,8 +55,7 @@ STRANGE = """
     OR hold & 24 AND hold NOT IN (8, 16)
     OR (hold = 16) <> (blocked_by IS NOT NULL)
     OR state = 'pending' AND hold IN (0, 16) AND turn < 1
-    OR state = 'pending' AND hold IN (0, 8, 16)
-        AND (hold = 8) <> ((tenant, queue) IN (SELECT tenant, queue FROM pauses))"""
+    OR hold = 8 AND (tenant, queue) NOT IN (SELECT tenant, queue FROM pauses)"""
 
 
 def held_permits(db, caps):

@@ -25,7 +25,7 @@ def plan(store, sql, values):
 
 
 def test_a_claim_walks_the_index_of_ready_jobs_in_its_order(store):
-    steps = plan(store, sqlite_batch.READY, ("thread", 5))
+    steps = plan(store, sqlite_batch.READY_NOW, ("thread", 5))
     assert "jobs USING INDEX jobs_ready (slot=?)" in steps
     assert "B-TREE" not in steps
 

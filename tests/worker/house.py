@@ -6,11 +6,13 @@ Functions that run in processes are given as definitions, found by `load` in a m
 import asyncio
 import json
 import threading
+from dataclasses import replace
 
 from app.jobs import registry as registry_module
 from app.jobs.lifecycle import CancelRequested
-from app.jobs.model import Hold, Job, Slot, new_id, wall_clock
+from app.jobs.model import Backoff, Hold, Job, Slot, new_id, wall_clock
 from app.jobs.registry import Registry, TaskDefinition
+from app.jobs.retry import Retry
 from app.stores.base import Change, Insert, Probe
 from app.stores.sqlite import SqliteStore
 from app.stores.writer import Writer
@@ -18,6 +20,9 @@ from app.worker import Terms, Worker
 
 PATIENCE = 30
 """Seconds after which a test fails instead of waiting on; none is meant to come near it."""
+
+AT_ONCE = Backoff(0)
+"""No wait before the next attempt."""
 
 
 class ManualClock:
@@ -28,6 +33,16 @@ class ManualClock:
 
     def __call__(self):
         return self.now
+
+
+def retrying(fn, **policy):
+    """Return the definition of a task with this policy."""
+    return replace(_definition_of(fn), retry=Retry(**policy))
+
+
+def limited(fn, **limits):
+    """Return the definition of a task of which so many may run."""
+    return replace(_definition_of(fn), **limits)
 
 
 def registry_of(*functions):
@@ -80,7 +95,20 @@ class House:
         """Store a job and return it as stored."""
         return self.writer.submit(Insert([self.job(task, *args, **options)])).result(PATIENCE)[0]
 
-    def job(self, task, *args, priority=0, due_in=0, tags=None, timeout=None, **kwargs):
+    def job(
+        self,
+        task,
+        *args,
+        priority=0,
+        due_in=0,
+        tags=None,
+        timeout=None,
+        attempts=1,
+        backoff=AT_ONCE,
+        logged=0,
+        limit_key=None,
+        **kwargs,
+    ):
         """Return a job that is not stored yet. due_in: microseconds. timeout: seconds."""
         now = self.clock()
         known = not isinstance(task, str)
@@ -95,6 +123,10 @@ class House:
             arguments=json.dumps({"args": args, "kwargs": kwargs}),
             priority=priority,
             timeout=timeout,
+            max_attempts=attempts,
+            backoff=backoff,
+            logged=logged,
+            limit_key=limit_key,
             tags=tags or {},
             hold=Hold.DUE_LATER if due_in > 0 else Hold.NONE,
         )
@@ -123,6 +155,14 @@ class House:
     def read(self, job):
         """Return the job as the store has it."""
         return asyncio.run(self.store.get("tests", job.id))
+
+    def log(self, job):
+        """Return what the job has logged, as dictionaries, oldest first."""
+        stored = asyncio.run(self.store.log("tests", job.id))
+        return [json.loads(found.record.data) for found in stored]
+
+    def texts(self, job):
+        return [line["message"] for line in self.log(job)]
 
     def flush(self):
         """Return when everything that was handed to the writer so far is committed, claims included."""

@@ -13,6 +13,7 @@ from typing import Any
 from app import checkpoint, context, progress, submit, task
 from app.core import FutureTimeoutError
 from app.jobs.registry import load
+from app.jobs.retry import Retry
 
 in_process = partial(task, executor="process")
 
@@ -47,6 +48,37 @@ def dies(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+@in_process(retry=Retry(on=(LookupError,)))
+def raises_one(name: str) -> None:
+    raise {"lookup": LookupError, "value": ValueError}[name]
+
+
+@in_process()
+def dies_at_first() -> str:
+    if context().attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+@in_process()
+def hangs_at_first(begun: str) -> str:
+    if context().attempt == 1:
+        meet(begun).close()
+        while True:
+            signal.pause()
+    return "in time"
+
+
+@in_process()
+def looks_at_first(begun: str) -> str:
+    if context().attempt == 1:
+        meet(begun).close()
+        while True:
+            checkpoint()
+            threading.Event().wait(0.001)
+    return "in time"
+
+
 @in_process()
 def ends_its_own_by_sigterm() -> int:
     child = os.fork()
@@ -66,6 +98,11 @@ def tells(begun: str) -> dict:
     shown = context()
     left = None if shown.deadline is None else shown.deadline - time.monotonic()
     return {"id": shown.id, "attempt": shown.attempt, "left": left, "tags": dict(shown.tags)}
+
+
+@in_process()
+def floods(lines: int) -> None:
+    print("\n" * lines, end="")
 
 
 @in_process()

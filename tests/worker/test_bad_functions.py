@@ -9,7 +9,7 @@ from pydantic import BaseModel, field_serializer
 
 from app.core import Future, ThreadPoolExecutor
 from app.jobs.context import SCOPE, submit
-from app.jobs.model import Outcome
+from app.jobs.model import Outcome, Progress
 from tests.worker.house import PATIENCE
 
 
@@ -348,7 +348,7 @@ def test_code_that_outlives_its_job_cannot_submit_nor_report(run):
 
     def plain():
         scopes.append(SCOPE.get())
-        scopes[0].progress((1, 2, None))
+        scopes[0].progress(Progress(1, 2))
         return 1
 
     def outlive():
@@ -358,7 +358,7 @@ def test_code_that_outlives_its_job_cannot_submit_nor_report(run):
     job = house.run(plain)
     with pytest.raises(RuntimeError, match=f"^job {job.id} has ended$"):
         scopes[0].submit(int, (), {})
-    scopes[0].progress((2, 2, None))
+    scopes[0].progress(Progress(2, 2))
     scopes[0].checkpoint()
     house.run(outlive)
     house.flush()

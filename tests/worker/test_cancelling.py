@@ -35,9 +35,9 @@ def steps():
     return Steps()
 
 
-def begin(house, steps, function):
+def begin(house, steps, function, **options):
     """Submit, and return the job once its code is running."""
-    job = house.submit(function)
+    job = house.submit(function, **options)
     assert steps.inside.wait(PATIENCE)
     return house.wait_for_state(job, State.RUNNING)
 

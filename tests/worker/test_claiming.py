@@ -85,7 +85,7 @@ def test_a_claim_refused_apart_from_its_batch_is_repeated_until_it_is_answered(r
     locking = Locking(house, program, lambda batch: [type(part) for part in batch] == [Claim])
     job, poison = house.job(plain, 4), house.job(plain, tags={"lone": "\ud800"})
     stored, failed = submit_together(house, Insert([job]), Insert([poison]))
-    assert stored.result(PATIENCE) == job
+    assert stored.result(PATIENCE) == [job]
     assert isinstance(failed.exception(PATIENCE), OperationFailedError)
     locking.wait(3)
     assert house.read(job).state is State.PENDING

@@ -164,7 +164,7 @@ def test_nothing_of_ended_jobs_is_kept(run):
     last = house.wait_for(house.submit(reports), lambda job: job.progress is not None)
     worker = house.worker
     assert list(worker._executions) == [last.id]
-    assert worker._reporting == []
+    assert list(worker._news) == []
     gate.set()
     house.wait_for(last)
     house.flush()

@@ -129,7 +129,7 @@ def test_a_report_of_a_claim_that_is_over_is_not_taken_in(run, begin, pipe, caps
     house.worker._reported(Report(job.id, job.token + 1, Progress(1), [line]))
     house.worker._reported(Report("gone", job.token, Progress(1), [line]))
     assert capsys.readouterr().out == ""
-    assert house.worker._executions[job.id].take_progress() is None
+    assert house.worker._executions[job.id].said.take() == ()
     house.cancel(job)
     house.wait_for(job)
 

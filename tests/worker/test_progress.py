@@ -6,6 +6,7 @@ from app.core import Future, State
 from app.jobs.context import progress, submit
 from app.jobs.model import Progress
 from tests.worker.house import PATIENCE
+from tests.worker.test_settling import locked, wait_for_failed_reports
 
 
 def test_progress_of_a_running_job_is_reported(run):
@@ -79,7 +80,8 @@ def test_every_report_is_followed_by_another_when_there_is_more_to_say(run):
     assert house.wait_for(job).progress == Progress(3)
 
 
-def test_progress_that_could_not_be_stored_comes_with_the_settlement(run):
+@pytest.mark.parametrize("again", [True, False], ids=["with the next report", "with the settlement"])
+def test_progress_that_could_not_be_stored_is_stored(run, again):
     waiting, reported = Future(), threading.Event()
 
     def generator():
@@ -88,12 +90,12 @@ def test_progress_that_could_not_be_stored_comes_with_the_settlement(run):
         yield waiting
 
     house = run(generator)
-    job = house.submit(generator)
+    job = house.wait_for_state(house.submit(generator), State.RUNNING)
     assert reported.wait(PATIENCE)
-    with house.worker._lock:
-        execution = house.worker._executions[job.id]
-    # As if the ticker had taken it, and its batch had failed.
-    execution.take_progress()
+    with locked(house):
+        wait_for_failed_reports(house, job)
+    if again:
+        house.wait_for(job, lambda job: job.progress == Progress(7))
     waiting.set_result(None)
     assert house.wait_for(job).progress == Progress(7)
 

@@ -33,6 +33,19 @@ def wait_for_failed_settlements(house, number):
         house.writer.submit(Probe()).exception(PATIENCE)
 
 
+def wait_for_failed_reports(house, job):
+    """Have what the job has said reported, as the ticker does, and return when the store has refused that."""
+    said = house.worker._executions[job.id].said
+    while True:
+        if events := said.take():
+            report = house.writer.submit(Change(job.id, events))
+            report.add_done_callback(said.stored)
+            assert isinstance(report.exception(PATIENCE), StoreUnavailableError)
+            house.writer.submit(Probe()).exception(PATIENCE)
+            return
+        house.writer.submit(Probe()).exception(PATIENCE)
+
+
 @pytest.mark.parametrize("outcome", ["result", "exception"])
 def test_a_settlement_is_tried_again_until_the_store_takes_it(run, outcome):
     gate = threading.Event()
@@ -211,3 +224,21 @@ def test_an_outcome_that_no_store_can_keep_fails_the_job_instead_of_being_tried_
     assert job.exception.message == "the store cannot keep what the job has returned, raised or reported"
     house.flush()
     assert house.worker._settling == 0
+
+
+def test_a_job_is_put_back_though_no_store_can_keep_what_it_has_said(run):
+    gate = threading.Event()
+
+    def plain():
+        SCOPE.get().progress(Progress(object()))
+        gate.wait(PATIENCE)
+
+    house = run(plain)
+    job = house.wait_for_state(house.submit(plain), State.RUNNING)
+    while house.worker._executions[job.id].said._progress is None:
+        house.flush()
+    house.worker.drain(0)
+    stored = house.read(job)
+    assert (stored.state, stored.attempt, house.worker._settling) == (State.PENDING, 0, 0)
+    gate.set()
+    assert house.close() is False

@@ -38,7 +38,7 @@ class Slow(io.StringIO):
 
 
 def test_lines_are_printed_when_say_returns(speaker, capsys):
-    speaker.say([line("one"), line("two")])
+    speaker.say([line("one"), line("two")], "the job")
     assert capsys.readouterr().out == "one\ntwo\n"
 
 
@@ -46,25 +46,25 @@ def test_while_nobody_reads_lines_are_dropped_and_nobody_waits_for_ever(speaker,
     monkeypatch.setattr(speaker_module, "PATIENCE", 0.01)
     slow = Slow()
     monkeypatch.setattr(sys, "stdout", slow)
-    speaker.say([line("slow")])
-    speaker.say([line("dropped")])
+    speaker.say([line("slow")], "the job")
+    speaker.say([line("dropped")], "the job")
     assert slow.begun.wait(PATIENCE)
     slow.read.set()
     speaker._late.result(PATIENCE)
     monkeypatch.setattr(speaker_module, "PATIENCE", PATIENCE)
-    speaker.say([line("after")])
+    speaker.say([line("after")], "the job")
     assert slow.getvalue() == "slow\nafter\n"
 
 
 def test_after_its_end_it_says_nothing(speaker, capsys):
     speaker.shutdown()
-    speaker.say([line("late")])
+    speaker.say([line("late")], "the job")
     assert capsys.readouterr().out == ""
 
 
 def test_several_speak_one_after_the_other(speaker, capsys):
     with ThreadPoolExecutor(4) as several:
-        several.map(speaker.say, [[line(str(n)), line(str(n))] for n in range(40)])
+        several.map(speaker.say, [[line(str(n)), line(str(n))] for n in range(40)], ["the job"] * 40)
     printed = capsys.readouterr().out.split()
     assert printed[::2] == printed[1::2]
     assert sorted(map(int, printed[::2])) == list(range(40))

@@ -3,7 +3,7 @@
 ALTER TABLE jobs ADD COLUMN backoff TEXT;                           -- JSON: first, factor, longest, jitter; NULL: the usual
 ALTER TABLE jobs ADD COLUMN limit_key TEXT;                         -- NULL: its task has no limit
 ALTER TABLE jobs ADD COLUMN blocked_by TEXT;                        -- the limit that holds it back (bit 16 of `hold`)
-ALTER TABLE jobs ADD COLUMN logged INTEGER NOT NULL DEFAULT 0;      -- characters stored of its log
+ALTER TABLE jobs ADD COLUMN logged INTEGER NOT NULL DEFAULT 0;      -- what is stored of its log, by the cost of its lines
 ALTER TABLE jobs ADD COLUMN trimmed INTEGER NOT NULL DEFAULT 0;     -- the last event of it that was dropped
 ALTER TABLE jobs ADD COLUMN kept_until INTEGER NOT NULL DEFAULT 0;  -- an idempotency key points to it
 

@@ -1,0 +1,164 @@
+"""From a submission to a job: checked against its task, and given what only the task can say."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from app.jobs.arguments import MAX_FAULTS
+from app.jobs.errors import Fault, InvalidArgumentsError, JobError
+from app.jobs.model import SECOND, Hold, Job, new_id
+from app.jobs.registry import Registry, TaskDefinition
+from app.service.errors import InvalidBatchError, InvalidSubmissionError
+
+LARGE = 1000
+"""Items of an argument that are checked on the event loop at most."""
+
+
+class Submission(NamedTuple):
+    """What a caller wants run.
+
+    queue, priority, timeout (seconds): None means the task's own. delay: seconds from now.
+    run_at: microseconds since the epoch; None, and a delay of 0, mean at once. expires_in:
+    seconds from now by which it must have started; None: whenever. retry: those fields of
+    the task's `Retry` that are to be others. key: while a job of it and of the same task is
+    not done, that job stands for this submission; None: for no other.
+    """
+
+    task: str
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = {}  # never changed in place
+    queue: str | None = None
+    priority: int | None = None
+    delay: float = 0
+    run_at: int | None = None
+    tags: Mapping[str, str] = {}
+    timeout: float | None = None
+    expires_in: float | None = None
+    retry: Mapping[str, Any] = {}
+    key: str | None = None
+
+
+class Submitted(NamedTuple):
+    """What became of submissions.
+
+    jobs: those that stand for them, in their order, as they are now; without those erased since, if
+    replayed. new: whether any of them is new. replayed: whether an idempotency key has brought back what
+    was submitted before.
+    """
+
+    jobs: Sequence[Job]
+    new: bool = False
+    replayed: bool = False
+
+    @property
+    def job(self) -> Job:
+        """The one that stands for a single submission, unless it was erased."""
+        return self.jobs[0]
+
+
+class Checked(NamedTuple):
+    """A submission that fits its task, and what only its arguments could tell; see `Job`."""
+
+    definition: TaskDefinition
+    submission: Submission
+    limit_key: str | None
+    shown: str | None
+
+
+def is_slow(definition: TaskDefinition, submission: Submission) -> bool:
+    """Tell whether a check may take more than a moment, or as long as the user's own code pleases."""
+    return definition.signature.runs_user_code or _is_large(submission)
+
+
+def check(definition: TaskDefinition, submission: Submission) -> Checked:
+    """Check a submission's arguments. Raises InvalidArgumentsError, and never what is no Exception."""
+    args, kwargs = submission.args, dict(submission.kwargs)
+    try:
+        call = definition.signature.check(args, kwargs)
+        limit_key = definition.limit_key_of(call)
+    except Exception:
+        raise
+    except BaseException as exc:
+        # SystemExit, awaited on the event loop, would end the service.
+        fault = Fault(loc=[], msg=f"the check ended with {type(exc).__name__}", type="check_failed")
+        raise InvalidArgumentsError([fault]) from exc
+    return Checked(definition, submission, limit_key, definition.shown(args, kwargs))
+
+
+def check_all(
+    registry: Registry, submissions: Iterable[Submission | InvalidSubmissionError]
+) -> list[Checked]:
+    """Check a batch; on a thread of its own. Raises InvalidBatchError that has (nearly) all that is wrong."""
+    checked: list[Checked] = []
+    errors: dict[int, Exception] = {}
+    faults = 0
+    for index, submission in enumerate(submissions):
+        try:
+            checked.append(_check_one(registry, submission))
+        except (JobError, InvalidSubmissionError) as exc:
+            errors[index] = exc
+            faults += len(getattr(exc, "faults", "1"))
+            if faults >= MAX_FAULTS:
+                # The rest is hardly news.
+                break
+    if errors:
+        raise InvalidBatchError(errors)
+    return checked
+
+
+def _check_one(registry: Registry, submission: Submission | InvalidSubmissionError) -> Checked:
+    if isinstance(submission, InvalidSubmissionError):
+        raise submission
+    return check(registry.get(submission.task), submission)
+
+
+def new_job(tenant: str, checked: Checked, now: int) -> Job:
+    """Return the job of a submission, with an id of its own. now: microseconds since the epoch."""
+    definition, submission = checked.definition, checked.submission
+    retry = replace(definition.retry, **submission.retry) if submission.retry else definition.retry
+    run_at = now + round(submission.delay * SECOND) if submission.run_at is None else submission.run_at
+    expires_in = submission.expires_in
+    return Job(
+        id=new_id(now),
+        tenant=tenant,
+        task=definition.name,
+        slot=definition.slot,
+        created_at=now,
+        run_at=run_at,
+        arguments=_arguments(submission),
+        shown=checked.shown,
+        queue=definition.queue if submission.queue is None else submission.queue,
+        priority=definition.priority if submission.priority is None else submission.priority,
+        tags=submission.tags,
+        key=submission.key,
+        timeout=definition.timeout if submission.timeout is None else submission.timeout,
+        max_attempts=retry.max_attempts,
+        backoff=retry.waits,
+        limit_key=checked.limit_key,
+        expires_at=None if expires_in is None else now + round(expires_in * SECOND),
+        hold=Hold.DUE_LATER if run_at > now else Hold.NONE,
+    )
+
+
+def new_jobs(tenant: str, checked: Sequence[Checked], now: int) -> list[Job]:
+    """Return the jobs of a batch."""
+    return [new_job(tenant, one, now) for one in checked]
+
+
+def _is_large(submission: Submission) -> bool:
+    values = (*submission.args, *submission.kwargs.values())
+    return any(
+        isinstance(value, (list, dict)) and (len(value) > LARGE or _is_deep(value)) for value in values
+    )
+
+
+def _is_deep(value: list[Any] | dict[str, Any]) -> bool:
+    """Tell whether there are lists or objects within: how many is not worth counting."""
+    items = value.values() if isinstance(value, dict) else value
+    return any(isinstance(item, (list, dict)) for item in items)
+
+
+def _arguments(submission: Submission) -> str:
+    call = {"args": submission.args, "kwargs": submission.kwargs}
+    return json.dumps(call, ensure_ascii=False, separators=(",", ":"))
