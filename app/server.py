@@ -119,6 +119,8 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
         # Before the first hook or job runs: it may fork.
         part_children(server.disown, SIGNALS)
         _start_up(hooks)
+        # After the hooks, which Ctrl-C may end. Jobs begin before there is a loop that takes signals.
+        server.take_signals()
         server.announcement = _announcement(settings, registry, worker.start(), listening)
         parts.enter_context(closing(_sweep(settings, writer)))
         uvloop.run(server.serve(sockets=[listening]))
@@ -187,6 +189,16 @@ class _Server(uvicorn.Server):
         self.announcement: Sequence[str] = ()
         """What to print when it answers."""
         self._drain: asyncio.Task[None] | None = None
+        self._signalled = False
+        """Whether a signal came before there was a loop."""
+
+    def take_signals(self) -> None:
+        """Keep SIGINT and SIGTERM until the loop handles them: jobs begin to run before it does."""
+        for number in SIGNALS:
+            signal.signal(number, self._note_signal)
+
+    def _note_signal(self, *_: object) -> None:
+        self._signalled = True
 
     @contextmanager
     def capture_signals(self) -> Any:
@@ -194,6 +206,8 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._asked_to_end)
+        if self._signalled:
+            self._asked_to_end()
         try:
             yield
         finally:

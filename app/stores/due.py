@@ -8,6 +8,7 @@ from functools import partial
 
 from app.core import Future, State
 from app.jobs.model import SECOND, Clock, Hold, Job
+from app.jobs.points import reached
 from app.stores.base import Promote, Promoted
 from app.stores.ticker import CallLater, Retry
 from app.stores.writer import Writer
@@ -35,6 +36,7 @@ class Promoter:
 
     def promote(self) -> None:
         """Have happen what is due now, and wait for what is due next; from any thread."""
+        reached("promotion-next")
         self._writer.submit(Promote()).add_done_callback(self._promoted)
 
     def _promoted(self, future: Future[Promoted]) -> None:

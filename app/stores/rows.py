@@ -185,6 +185,11 @@ def id_to_text(value: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def shown_id(value: object) -> str:
+    """Return an id for the log, also that of a damaged row, which may be anything."""
+    return id_to_text(value) if isinstance(value, bytes) else repr(value)
+
+
 # -- statements for many rows ------------------------------------------------
 #
 # `executemany` gives up the interpreter after every row, and with a busy thread beside

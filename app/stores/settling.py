@@ -8,8 +8,10 @@ from functools import partial
 from app.core import Future
 from app.jobs.lifecycle import Failed, Released
 from app.jobs.model import Failure, Job
+from app.jobs.points import reached
 from app.stores.base import Change, OperationFailedError, StoreUnavailableError
 from app.stores.ticker import CallLater, Retry
+from app.stores.trouble import Trouble
 from app.stores.writer import Writer
 
 LOGGER = logging.getLogger(__name__)
@@ -37,11 +39,13 @@ class Settler:
         self._settled = settled
         self._kept: deque[Change] = deque()
         """What the store could not take. It exists nowhere else."""
+        self._trouble = Trouble(LOGGER, "ends of jobs are kept until they can be stored")
         self._retry = Retry(call_later, self._repeat)
 
     def settle(self, change: Change) -> None:
         """Hand in a settlement; from any thread."""
         self._writer.submit(change).add_done_callback(partial(self._answered, change))
+        reached("settlement-handed-in")
 
     def close(self) -> None:
         """Make the last attempt, after the ticker was closed.
@@ -52,13 +56,18 @@ class Settler:
 
     def _answered(self, change: Change, future: Future[Job]) -> None:
         exception = future.exception()
-        if exception is not None:
-            LOGGER.warning("the end of job %s is not stored: %s", change.id, exception)
         if isinstance(exception, StoreUnavailableError):
+            self._trouble.met(str(exception))
             # In this order: either the call that was asked for already finds it, or another is asked for.
             self._kept.append(change)
             self._retry.soon()
-        elif isinstance(exception, OperationFailedError) and not self._is_plain(change):
+            return
+        if exception is None:
+            reached("settlement-answered")
+            self._trouble.over()
+        else:
+            LOGGER.warning("the end of job %s is not stored: %s", change.id, exception)
+        if isinstance(exception, OperationFailedError) and not self._is_plain(change):
             self.settle(self._plain(change))
         else:
             self._settled(change, exception)

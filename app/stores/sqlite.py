@@ -16,6 +16,7 @@ from pathlib import Path
 
 from app.core import ThreadPoolExecutor
 from app.jobs.model import Job
+from app.jobs.points import reached
 from app.stores import migrate
 from app.stores.base import (
     EXAMINED,
@@ -37,7 +38,7 @@ from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
 from app.stores.rows import waiting_lanes
 from app.stores.sqlite_batch import Batch
-from app.stores.sqlite_reads import Reads
+from app.stores.sqlite_reads import Reads, reason_of
 from app.stores.sqlite_work import Memory, Work
 
 LOGGER = logging.getLogger(__name__)
@@ -51,6 +52,9 @@ AT_ONCE = 100
 LOCK_TIMEOUT = 5.0
 """Seconds that a write waits for another program's lock on the database."""
 
+NEXT_LOCK_TIMEOUT = 0.5
+"""Seconds that it waits once one has waited in vain: what has gathered meanwhile has waited too."""
+
 
 class SqliteStore:
     """A Store in the file `path`, which is made when it is not there.
@@ -63,9 +67,13 @@ class SqliteStore:
     def __init__(self, path: Path, *, examined: int = EXAMINED, lock_timeout: float = LOCK_TIMEOUT) -> None:
         _require_folder(path)
         self._path = path
+        self._lock_timeout = lock_timeout
+        self._impatient = False
+        """Whether a write has waited for a lock in vain, and none has succeeded since."""
         # What was opened is closed again when the next step fails.
         with ExitStack() as opened:
             opened.callback(_own(path).release)
+            _require_file_of_log(path)
             _create(path)
             try:
                 self._db = opened.enter_context(closing(_connect(path, lock_timeout)))
@@ -75,17 +83,19 @@ class SqliteStore:
                 # The event loop waits for no lock.
                 reader.execute("PRAGMA busy_timeout = 0")
                 scanner = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
-            except sqlite3.Error as exc:
-                raise StoreUnusableError(f"{path} cannot be opened: {exc}") from exc
+            except (sqlite3.Error, ValueError, TypeError) as exc:
+                # ValueError: SQLite's own words may bear some of the damage. TypeError: a row is missing.
+                raise StoreUnusableError(f"{path} cannot be opened: {reason_of(path, exc)}") from exc
             self._looks = Reads(reader, path, examined)
             self._scanning = Reads(scanner, path, examined)
             self._files = _identities(path)
+            self._saved: set[str] = set()
             self._scans = ThreadPoolExecutor(1, "errand-scan")
             self._opened = opened.pop_all()
 
     def apply(self, operations: Sequence[Operation], now: int) -> Applied:
         """See Store.apply."""
-        _require_unmoved(self._files)
+        self._require_unmoved()
         try:
             with _transaction(self._db):
                 work = Work(self._db, self._memory, now)
@@ -93,9 +103,41 @@ class SqliteStore:
         except sqlite3.Error as exc:
             if _is_ours(exc):
                 raise
-            raise StoreUnavailableError(f"{self._path}: {exc}") from exc
+            if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                self._lose_patience()
+            raise StoreUnavailableError(f"{self._path}: {reason_of(self._path, exc)}") from exc
         work.remember()
+        if self._impatient:
+            self._db.execute(f"PRAGMA busy_timeout = {round(self._lock_timeout * 1000)}")
+            self._impatient = False
         return applied
+
+    def _lose_patience(self) -> None:
+        """Wait less for another program's lock until a write succeeds."""
+        (milliseconds,) = self._db.execute("PRAGMA busy_timeout").fetchone()
+        if milliseconds > NEXT_LOCK_TIMEOUT * 1000:
+            self._db.execute(f"PRAGMA busy_timeout = {round(NEXT_LOCK_TIMEOUT * 1000)}")
+            self._impatient = True
+
+    def _require_unmoved(self) -> None:
+        try:
+            _require_unmoved(self._files)
+        except StoreUnavailableError:
+            self._save_log()
+            raise
+
+    def _save_log(self) -> None:
+        """Bring what only the log has into the file that is held: once removed, it ends with this process.
+
+        When another file has been put in its place, the log is emptied too: the next start
+        would take it for that file's.
+        """
+        replaced = _identity(self._path) not in {None, self._files[self._path]}
+        mode = "TRUNCATE" if replaced else "FULL"
+        if mode not in self._saved:
+            with suppress(sqlite3.Error):
+                busy, _, _ = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+                self._saved |= set() if busy else {mode}
 
     async def get(self, tenant: str, job_id: str) -> Job | None:
         """See Store.get."""
@@ -165,9 +207,10 @@ def _require_folder(path: Path) -> None:
 
 def _identities(path: Path) -> dict[Path, tuple[int, int]]:
     """Return device and inode of the files that a promise to keep a job rests on."""
-    # SQLite keeps its log beside the file itself, also when it was opened by a link to it.
+    # SQLite keeps its log beside the file itself, also when it was opened by a link to it. "-shm" too:
+    # with another one, another program's locks would be unknown here, and ours to that program.
     real = os.path.realpath(path)
-    files = [path, Path(f"{real}-wal"), Path(f"{real}.lock")]
+    files = [path, *(Path(f"{real}{suffix}") for suffix in ("-wal", "-shm", ".lock"))]
     return {file: identity for file in files if (identity := _identity(file)) is not None}
 
 
@@ -194,6 +237,21 @@ def _own(path: Path) -> Ownership:
         return Ownership(path)
     except OSError as exc:
         raise StoreUnusableError(f"{path}: its lock file cannot be made: {exc.strerror}") from exc
+
+
+def _require_file_of_log(path: Path) -> None:
+    """Refuse a log whose database is gone: SQLite would make a new one, and throw the log away."""
+    log = Path(f"{os.path.realpath(path)}-wal")
+    if _size(log) and not _size(path):
+        msg = f"{path} is gone, and its log {log} is not: put the file back, or remove the log to begin anew"
+        raise StoreUnusableError(msg)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _create(path: Path) -> None:
@@ -263,6 +321,7 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
+        reached("batch-written")
         db.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):

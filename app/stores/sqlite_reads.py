@@ -21,8 +21,9 @@ from app.stores.base import (
     StoredRecord,
     StoreUnavailableError,
 )
-from app.stores.rows import LISTED, WHOLE, id_to_bytes, id_to_text, job_of, select_attempts
+from app.stores.rows import LISTED, WHOLE, id_to_bytes, id_to_text, job_of, select_attempts, shown_id
 from app.stores.sqlite_insert import KNOWN, ids_of
+from app.stores.trouble import Trouble
 
 LOGGER = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ GET = f"""
 
 TRIMMED = "SELECT value FROM marks WHERE name = 'trimmed'"
 
-LAST_POSITION = f"SELECT max(coalesce(max(position), 0), ({TRIMMED})) FROM events"
+LAST_POSITION = f"SELECT max(coalesce(max(position), 0), coalesce(({TRIMMED}), 0)) FROM events"
 
 JOB_KEY = "SELECT key, trimmed FROM jobs WHERE id = ? AND tenant = ?"
 
@@ -63,6 +64,20 @@ OLDEST = """
     WHERE tenant = ? AND state = 'pending' AND queue = ? AND NOT hold & 1 ORDER BY key LIMIT 1"""
 
 
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""What SQLite calls a file that it cannot make sense of."""
+
+
+def reason_of(path: Path, exc: Exception) -> str:
+    """Return an error of SQLite's for whoever looks after the file, with what to do if it is damaged."""
+    # The last byte: the others say where it was met.
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(exc, sqlite3.Error) and code not in DAMAGED:
+        return str(exc)
+    ways = f"put a backup in its place, or save what `sqlite3 {path} .recover` finds"
+    return f"{exc}; it is damaged: with the service stopped, {ways}"
+
+
 class Reads:
     """Reads over one connection, by one thread at a time. Each raises StoreUnavailableError.
 
@@ -73,6 +88,7 @@ class Reads:
         self._db = db
         self._path = path
         self._examined = examined
+        self._trouble = Trouble(LOGGER, "the store cannot be read")
 
     # -- jobs ----------------------------------------------------------------
 
@@ -85,7 +101,7 @@ class Reads:
         rows = self._read(GET, (key, tenant))
         if not rows:
             return None
-        job = _readable(rows[0])
+        job = self._readable(rows[0])
         if job is None:
             raise OperationFailedError(f"job {job_id} cannot be read")
         if job.attempt > 1 or job.run > 1 or (job.attempt and job.started_at is None):
@@ -96,7 +112,10 @@ class Reads:
         try:
             return select_attempts(self._db, key)
         except sqlite3.Error as exc:
-            raise StoreUnavailableError(f"{self._path}: {exc}") from exc
+            raise self._unavailable(exc) from exc
+        except Exception as exc:
+            self._trouble.met(f"{self._path}: the attempts of job {key} are damaged ({type(exc).__name__})")
+            raise OperationFailedError(f"job {key} cannot be read") from exc
 
     def page(self, tenant: str, where: Filter, paging: Paging) -> Page:
         """See Store.list."""
@@ -109,7 +128,7 @@ class Reads:
             # A lone surrogate: no text that is stored has one.
             return Page([], None)
         page, more = rows[: paging.limit], rows[paging.limit :]
-        jobs = [job for job in map(_readable, page) if job is not None]
+        jobs = [job for job in map(self._readable, page) if job is not None]
         return Page(jobs, page[-1][0] if more else floor)
 
     def _floor(self, query: "Query") -> int | None:
@@ -136,14 +155,14 @@ class Reads:
             return Records([], after, trimmed=False, more=False)
         key, trimmed = found
         rows = self._read(OF_JOB, (key, min(after, LAST_KEY), "", "~", limit))
-        records = list(map(_record_of, rows))
-        position = records[-1].position if records else after
-        return Records(records, position, trimmed=trimmed > after, more=len(rows) == limit)
+        position = rows[-1][0] if rows else after
+        return Records(self._records_of(rows), position, trimmed=trimmed > after, more=len(rows) == limit)
 
     def records(self, tenant: str, after: int, limit: int, where: Filter) -> Records:
         """See Store.records."""
         ((last,),) = self._read(LAST_POSITION, ())
-        ((trimmed,),) = self._read(TRIMMED, ())
+        # It is there, unless the file is damaged.
+        trimmed = next(iter(self._read(TRIMMED, ())), (0,))[0]
         # No more than a page of a list examines: most of them may be other tenants'.
         upto = min(last, after + self._examined)
         conditions, values = _conditions(where)
@@ -153,9 +172,8 @@ class Reads:
             rows = self._read(sql, {**values, **bounds})
         except UnicodeEncodeError:
             rows = []
-        records = list(map(_record_of, rows))
-        position = records[-1].position if len(rows) == limit else max(after, upto)
-        return Records(records, position, trimmed=trimmed > after, more=position < last)
+        position = rows[-1][0] if len(rows) == limit else max(after, upto)
+        return Records(self._records_of(rows), position, trimmed=trimmed > after, more=position < last)
 
     def last_position(self) -> int:
         """See Store.last_position."""
@@ -168,7 +186,7 @@ class Reads:
         if found is None:
             return []
         kind = RecordKind.LOG
-        return list(map(_record_of, self._read(OF_JOB, (found[0], 0, kind, kind, LAST_KEY))))
+        return self._records_of(self._read(OF_JOB, (found[0], 0, kind, kind, LAST_KEY)))
 
     def _key_of(self, tenant: str, job_id: str) -> tuple[int, int] | None:
         try:
@@ -194,23 +212,39 @@ class Reads:
 
     def _read(self, sql: str, values: Any) -> Sequence[Any]:
         try:
-            return self._db.execute(sql, values).fetchall()
+            rows = self._db.execute(sql, values).fetchall()
         except sqlite3.Error as exc:
-            raise StoreUnavailableError(f"{self._path}: {exc}") from exc
+            raise self._unavailable(exc) from exc
+        self._trouble.over()
+        return rows
 
+    def _unavailable(self, exc: sqlite3.Error) -> StoreUnavailableError:
+        # Told here: who asked is told no more than that it cannot be read.
+        text = f"{self._path}: {reason_of(self._path, exc)}"
+        self._trouble.met(text)
+        return StoreUnavailableError(text)
 
-def _readable(row: Sequence[Any]) -> Job | None:
-    """Return the job of a row; None for a damaged one, which must not hide the others: the log tells."""
-    try:
-        return job_of(row)
-    except Exception:
-        LOGGER.exception("the row of job %r cannot be read", row[1])
-        return None
+    def _readable(self, row: Sequence[Any]) -> Job | None:
+        """Return the job of a row; None for a damaged one, which must not hide the others: the log tells."""
+        try:
+            return job_of(row)
+        except Exception as exc:  # noqa: BLE001  (whatever damage may come to)
+            self._trouble.met(
+                f"{self._path}: the row of job {shown_id(row[1])} is damaged ({type(exc).__name__})"
+            )
+            return None
 
+    def _records_of(self, rows: Sequence[Sequence[Any]]) -> list[StoredRecord]:
+        """Return the records of rows, without those that are damaged: as above."""
+        return [record for record in map(self._record_of, rows) if record is not None]
 
-def _record_of(row: Sequence[Any]) -> StoredRecord:
-    position, id_, task, queue, kind, at, data = row
-    return StoredRecord(position, id_to_text(id_), task, queue, Record(RecordKind(kind), at, data))
+    def _record_of(self, row: Sequence[Any]) -> StoredRecord | None:
+        position, id_, task, queue, kind, at, data = row
+        try:
+            return StoredRecord(position, id_to_text(id_), task, queue, Record(RecordKind(kind), at, data))
+        except Exception as exc:  # noqa: BLE001  (as above)
+            self._trouble.met(f"{self._path}: record {position!r} is damaged ({type(exc).__name__})")
+            return None
 
 
 # -- filters -----------------------------------------------------------------

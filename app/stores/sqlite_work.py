@@ -15,6 +15,7 @@ from app.core import State
 from app.jobs.history import RecordKind, records_of
 from app.jobs.lifecycle import Event, Logged, transition
 from app.jobs.model import GATES, Hold, Job, Slot
+from app.stores.base import OperationFailedError
 from app.stores.counters import Counters, Deltas
 from app.stores.lanes import Lanes, Turns
 from app.stores.permits import NO_LIMIT, Grants, Limit, Permits, held_by, limit_of_task
@@ -40,6 +41,7 @@ from app.stores.rows import (
     result_row,
     select_attempts,
     select_jobs,
+    shown_id,
     turn_of,
     update_jobs,
     with_payload,
@@ -166,7 +168,13 @@ class Work:
     def load(self, ids: Iterable[str]) -> None:
         """Take jobs into work, with all that `Store.get` shows of them."""
         for row in select_jobs(self.db, list(set(ids))):
-            self._complete(self.adopt(row))
+            try:
+                self._complete(self.adopt(row))
+            except Exception as exc:
+                if _is_of_the_database(exc):
+                    raise
+                reason = f"job {shown_id(row[1])} cannot be read ({type(exc).__name__})"
+                raise OperationFailedError(reason) from exc
 
     def _complete(self, entry: Entry) -> None:
         job = entry.job

@@ -14,6 +14,7 @@ from typing import Any
 
 from app.core import Future
 from app.jobs.model import Clock, Job
+from app.jobs.points import reached
 from app.stores.base import (
     Answer,
     Applied,
@@ -25,6 +26,7 @@ from app.stores.base import (
     StoreError,
     StoreUnavailableError,
 )
+from app.stores.trouble import Trouble
 
 LOGGER = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ class Writer:
         self._listeners: list[Listener] = []
         self._ended = False
         self._last_commit: float | None = None
+        self._trouble = Trouble(LOGGER, "the store cannot be written")
+        self._failures = Trouble(LOGGER, "a batch failed")
         self._thread = threading.Thread(target=self._run, name="errand-writer", daemon=True)
         self._thread.start()
 
@@ -152,20 +156,30 @@ class Writer:
 
     def _carry_out(self, batch: Sequence[_Item], claim: Claim | None) -> None:
         operations = [operation for operation, _ in batch]
+        reached("batch-gathered")
         try:
             applied = self._store.apply(operations if claim is None else [*operations, claim], self._clock())
         except StoreUnavailableError as exc:
             self._last_commit = None
-            LOGGER.error("the store cannot be written: %s", exc)  # noqa: TRY400  (expected; a traceback says no more)
+            self._trouble.met(str(exc))
             self._miss(claim)
             _refuse(batch, StoreUnavailableError, str(exc))
-        except Exception as exc:
-            riding = "" if claim is None else " and a claim"
-            LOGGER.exception("a batch of %d operations%s failed", len(operations), riding)
+        except Exception as exc:  # noqa: BLE001  (an operation may be anything)
+            self._tell_failed(len(operations), claim, exc)
             self._carry_out_in_parts(batch, claim, exc)
         else:
             self._last_commit = time.monotonic()
+            self._trouble.over()
+            reached("batch-committed")
             self._announce(batch, applied, claimed=claim is not None)
+
+    def _tell_failed(self, count: int, claim: Claim | None, exc: Exception) -> None:
+        # Whoever asks for the same again and again must not fill the log.
+        if self._failures.is_news(f"{type(exc).__name__}: {exc}"):
+            riding = "" if claim is None else " and a claim"
+            # Of the store's own errors, the text says all.
+            trace = None if isinstance(exc, StoreError) else exc
+            LOGGER.error("a batch of %d operations%s failed: %s", count, riding, exc, exc_info=trace)
 
     def _carry_out_in_parts(self, batch: Sequence[_Item], claim: Claim | None, exc: Exception) -> None:
         """Find the operation that the batch failed by, so that the others do not suffer for it."""
@@ -191,6 +205,7 @@ class Writer:
         if claimed:
             # The work first: everything else can wait while it runs.
             _shielded(self._claimer.take, outcomes.pop())
+        reached("announcement-next")
         for listener in self._listeners:
             _shielded(listener, applied.changed)
         for (_, future), outcome in zip(batch, outcomes, strict=True):

@@ -15,6 +15,7 @@ from app.jobs.lifecycle import Died, Event, Failed, Succeeded
 from app.jobs.model import Failure, Job, Progress
 from app.jobs.outcome import failure_of, result_to_json
 from app.jobs.output import dropped_line
+from app.jobs.points import reached
 from app.jobs.process import Raised, Report, Returned
 from app.jobs.registry import TaskDefinition
 from app.jobs.retry import Verdict, verdict_on, wait_before
@@ -182,6 +183,7 @@ class Execution:
 
     def _end(self, event: Event) -> None:
         """Take note of how the function has ended."""
+        reached("function-ended")
         with self._lock:
             self._ending = event
             # The driver's context leads to this scope: the circle would keep the result alive.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from app.jobs.context import SCOPE, Scope
 from app.jobs.model import Job, Slot
+from app.jobs.points import reached
 from app.jobs.process import Order
 from app.jobs.registry import Kind, TaskDefinition
 from app.worker.calls import Driver, JobTask
@@ -55,6 +56,7 @@ def begin(running: Running, pools: Pools, terms: Terms) -> None:
     """Have the function run. Raises RuntimeError when no thread can be had."""
     match running.definition.kind:
         case Kind.PLAIN if running.definition.slot is Slot.PROCESS:
+            reached("function-next")
             running.runs_in(JobProcess(pools, _order(running, terms)))
         case Kind.PLAIN:
             pools.jobs.submit(_within, running, _run_function, running)
@@ -92,6 +94,7 @@ def _run_function(running: Running) -> None:
     try:
         running.checkpoint()
         call = definition.signature.coerce(running.job.arguments)
+        reached("function-next")
         value = definition.fn(*call.args, **call.kwargs)
     except BaseException as exc:  # noqa: BLE001  (SystemExit too is the job's, not the worker's)
         running.raised(exc)
@@ -103,6 +106,7 @@ def _start_generator(running: Running, pools: Pools) -> None:
     definition = running.definition
     try:
         call = definition.signature.coerce(running.job.arguments)
+        reached("function-next")
         task = JobTask(definition.fn(*call.args, **call.kwargs), pools.steps)
     except BaseException as exc:  # noqa: BLE001  (as above)
         running.raised(exc)
@@ -116,6 +120,7 @@ def _start_coroutine(running: Running, pools: Pools) -> None:
 
     async def coroutine() -> Any:
         call = definition.signature.coerce(arguments)
+        reached("function-next")
         return await definition.fn(*call.args, **call.kwargs)
 
     future = pools.coroutines.future()

@@ -19,6 +19,7 @@ from app.core import FutureTimeoutError
 from app.jobs.lifecycle import Died, Event, Failed, Released
 from app.jobs.model import Clock, Failure, Job, Slot
 from app.jobs.outcome import failure_of
+from app.jobs.points import reached
 from app.jobs.process import Report
 from app.jobs.registry import Registry
 from app.stores.base import Caps, Change, Claim, Probe, Recover, Recovered
@@ -92,7 +93,9 @@ class Worker(Claimer):
         Raises StoreUnavailableError.
         """
         slots = {definition.name: definition.slot for definition in self._registry}
+        reached("recovery-next")
         recovered: Recovered = self._writer.submit(Recover(slots, self._caps())).result()
+        reached("recovery-committed")
         TEE.begin()
         self._listening = True
         self._writer.listen(self._changed)
@@ -155,6 +158,7 @@ class Worker(Claimer):
             self._start(execution)
 
     def _start(self, execution: Execution) -> None:
+        reached("claim-taken")
         try:
             execution.start()
         except Exception as exc:
@@ -286,6 +290,7 @@ class Worker(Claimer):
             self._lock.notify_all()
         for execution in left:
             LOGGER.warning("job %s still runs and is put back", execution.job.id)
+            reached("release-next")
             execution.said.close(partial(self._settle_after, execution.job.id, Released(execution.token)))
             # After that: its end would otherwise be taken for the job's.
             execution.kill()

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,17 @@ def environment(**settings: str) -> dict[str, str]:
 class Running:
     """A started service: its first lines, its address, and a client for it."""
 
-    def __init__(self, folder: Path, port: int = 0, *, read_errors: bool = True, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        *,
+        read_errors: bool = True,
+        under: Sequence[str] = (),
+        **settings: str,
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve", "--port", str(port)],
+            [*under, sys.executable, "-m", "app", "serve", "--port", str(port)],
             cwd=folder,
             env=environment(**settings),
             stdout=subprocess.PIPE,
@@ -75,6 +84,12 @@ class Running:
             assert answer.status_code == 200, "it has not begun"
         return answer.json()
 
+    def until_ready(self) -> None:
+        """Wait until it is ready; for no longer than a step may take."""
+        deadline = time.monotonic() + TIMEOUT
+        while (answer := self.client.get("/health/ready")).status_code != 200:
+            assert time.monotonic() < deadline, answer.text
+
     def send(self, number: signal.Signals) -> None:
         """Send the process a signal."""
         self.process.send_signal(number)
@@ -103,9 +118,14 @@ class Running:
 
 
 @contextmanager
-def service(folder: Path, port: int = 0, *, read_errors: bool = True, **settings: str) -> Iterator[Running]:
-    """Run a service in a folder; it is killed at the end if it still runs."""
-    running = Running(folder, port, read_errors=read_errors, **settings)
+def service(
+    folder: Path, port: int = 0, *, read_errors: bool = True, under: Sequence[str] = (), **settings: str
+) -> Iterator[Running]:
+    """Run a service in a folder; it is killed at the end if it still runs.
+
+    under: a command, with its options, that becomes the service.
+    """
+    running = Running(folder, port, read_errors=read_errors, under=under, **settings)
     try:
         yield running
     finally:

@@ -80,6 +80,13 @@ def test_all_that_the_store_could_not_take_is_handed_in_again_together(bench):
     assert bench.settled == [(success(1), None), (success(2), None)]
 
 
+def test_ends_that_are_kept_are_told_once_and_not_each_by_itself(bench, caplog):
+    for n in range(50):
+        bench.settler.settle(success(n))
+        bench.answer(DOWN)
+    assert caplog.messages == ["ends of jobs are kept until they can be stored: the disk is full"]
+
+
 def test_what_fails_at_once_waits_for_the_next_time(bench):
     def refuse(change):
         future = Future()

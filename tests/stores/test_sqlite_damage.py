@@ -11,6 +11,7 @@ from app.core import State
 from app.jobs.lifecycle import CancelRequested
 from app.jobs.model import Hold, Slot
 from app.stores.base import (
+    Change,
     Claim,
     Filter,
     Insert,
@@ -23,7 +24,11 @@ from app.stores.base import (
     Recover,
 )
 from app.stores.sqlite import SqliteStore
+from app.stores.writer import Writer
 from tests.stores.driving import KNOWN, NOW, change, claim, get, ids, insert, new_job, one, scheduled
+
+PATIENCE = 30
+"""Seconds after which what must come has not."""
 
 DAMAGE = {
     "no JSON": ("tags", "'{'"),
@@ -182,6 +187,22 @@ def test_a_slot_that_no_version_knows_keeps_the_store_neither_closed_nor_the_job
     with closing(SqliteStore(path)) as store:
         one(store, Recover(KNOWN))
         assert ids(claim(store, 1)) == [job.id]
+
+
+def test_a_change_of_a_damaged_job_is_refused_by_name_and_told_once(store, caplog):
+    bad, good = new_job(), new_job()
+    insert(store, bad, good)
+    spoil(store, bad)
+    with pytest.raises(OperationFailedError, match=f"job {bad.id} cannot be read"):
+        change(store, bad, CancelRequested())
+    writer = Writer(store, lambda: NOW)
+    futures = [writer.submit(Change(bad.id, (CancelRequested(),))) for _ in range(20)]
+    assert all(isinstance(future.exception(PATIENCE), OperationFailedError) for future in futures)
+    writer.submit(Change(good.id, (CancelRequested(),))).result(PATIENCE)
+    writer.close()
+    [record] = caplog.records
+    assert bad.id in record.getMessage()
+    assert record.exc_info is None
 
 
 def test_a_damaged_job_hides_no_other_in_a_list(store):

@@ -373,6 +373,18 @@ def test_a_read_on_the_event_loop_does_not_wait_while_another_program_repairs_th
         assert get(store, job) == job
 
 
+def test_who_has_waited_for_a_lock_in_vain_waits_for_less_until_a_write_succeeds(path):
+    with closing(SqliteStore(path, lock_timeout=0.7)) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for timeout in (700, 500):
+                assert store._db.execute("PRAGMA busy_timeout").fetchone() == (timeout,)
+                with pytest.raises(StoreUnavailableError, match="locked"):
+                    store.apply([Probe()], NOW)
+        store.apply([Probe()], NOW)
+        assert store._db.execute("PRAGMA busy_timeout").fetchone() == (700,)
+
+
 # -- the schema ---------------------------------------------------------------
 
 

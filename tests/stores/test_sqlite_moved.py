@@ -1,12 +1,14 @@
 """Files that are removed or replaced while the store is open: nothing may be acknowledged any more."""
 
 import shutil
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from app.stores.base import Insert, StoreUnavailableError
+from app.stores.base import Insert, StoreUnavailableError, StoreUnusableError
 from app.stores.sqlite import SqliteStore
 from tests.stores.driving import NOW, insert, new_job
 
@@ -24,14 +26,14 @@ def store(path):
     store.close()
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal", ".lock"])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])
 def test_a_file_that_was_removed_is_noticed_before_anything_is_promised(store, path, suffix):
     Path(f"{path}{suffix}").unlink()
     with pytest.raises(StoreUnavailableError, match="removed or replaced"):
         store.apply([Insert([new_job()])], NOW)
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal", ".lock"])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])
 def test_the_files_behind_a_link_are_watched_too(store, path, tmp_path, suffix):
     store.close()
     link = tmp_path / "link.db"
@@ -44,6 +46,38 @@ def test_the_files_behind_a_link_are_watched_too(store, path, tmp_path, suffix):
             linked.apply([Insert([new_job()])], NOW)
     finally:
         linked.close()
+
+
+def jobs_in_the_file_alone(path):
+    with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as other:
+        tables = {name for (name,) in other.execute("SELECT name FROM sqlite_schema")}
+        return other.execute("SELECT count(*) FROM jobs").fetchone()[0] if "jobs" in tables else 0
+
+
+def test_what_only_a_removed_log_had_is_in_the_database_by_the_next_refusal(store, path):
+    Path(f"{path}-wal").unlink()
+    assert jobs_in_the_file_alone(path) == 0
+    with pytest.raises(StoreUnavailableError):
+        store.apply([Insert([new_job()])], NOW)
+    assert jobs_in_the_file_alone(path) == 1
+
+
+def test_the_log_of_a_database_that_was_replaced_is_not_left_to_the_other_one(store, path, tmp_path):
+    (tmp_path / "other.db").touch()
+    (tmp_path / "other.db").replace(path)
+    assert Path(f"{path}-wal").stat().st_size
+    with pytest.raises(StoreUnavailableError):
+        store.apply([Insert([new_job()])], NOW)
+    assert Path(f"{path}-wal").stat().st_size == 0
+
+
+def test_a_log_without_its_database_is_refused_and_an_empty_one_is_not(path):
+    log = Path(f"{path}-wal")
+    log.write_bytes(b"frames")
+    with pytest.raises(StoreUnusableError, match=r"jobs.db is gone, and its log .*-wal is not: put the file"):
+        SqliteStore(path)
+    log.write_bytes(b"")
+    SqliteStore(path).close()
 
 
 def test_a_file_that_was_replaced_is_another_one(store, path, tmp_path):

@@ -269,6 +269,19 @@ def test_a_store_that_is_unavailable_refuses_the_whole_batch_and_the_next_one_wo
     assert writer.submit(Insert([job])).result(SOON) == [job]
 
 
+def test_a_store_that_stays_down_is_told_once_and_so_is_its_return(path, writer, caplog):
+    caplog.set_level(logging.INFO)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(50):
+            assert isinstance(writer.submit(Probe()).exception(SOON), StoreUnavailableError)
+    writer.submit(Probe()).result(SOON)
+    writer.submit(Probe()).result(SOON)
+    down, over = caplog.messages
+    assert down.startswith("the store cannot be written: ")
+    assert over == "the store cannot be written: this is over"
+
+
 def test_a_worker_hears_that_its_claim_was_refused_before_anybody_else_does(path, store, writer):
     worker = Slots(1)
     writer.attach(worker)
