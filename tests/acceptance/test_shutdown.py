@@ -225,12 +225,16 @@ def test_a_job_that_waits_for_its_next_attempt_holds_up_no_drain_and_is_kept(fol
     with service(folder, ERRAND_TASKS="mine", ERRAND_DRAIN_SECONDS="3600") as running:
         (folder / "go").touch()
         job_id = begin(running, folder, "fails_at_first", retry={"max_attempts": 2, "backoff": 3600})
-        until(lambda: running.job(job_id)["attempts"])
+        until(lambda: has_failed_once(running.job(job_id)))
         waiting = running.job(job_id)
         assert running.end(signal.SIGTERM) == 0
     with service(folder, ERRAND_TASKS="mine") as again:
         assert again.job(job_id) == waiting
         assert (waiting["state"], waiting["attempt"], waiting["losses"]) == ("pending", 1, 0)
+
+
+def has_failed_once(job):
+    return (job["state"], job["attempt"]) == ("pending", 1)
 
 
 def until(condition):
