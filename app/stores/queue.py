@@ -35,6 +35,7 @@ from app.stores.desk import Desk
 from app.stores.due import Promoter
 from app.stores.settling import Settler
 from app.stores.ticker import Retry, Ticker
+from app.stores.trouble import Trouble
 from app.stores.writer import Claimer, Writer
 
 LOGGER = logging.getLogger(__name__)
@@ -111,6 +112,7 @@ class StoreQueue(Claimer):
         self._settler = Settler(writer, call_later, UNSTORABLE, self._settled)
         self._poke = partial(writer.submit, Probe())  # for the claim that rides in its batch
         self._claim_retry = Retry(call_later, self._poke)
+        self._untold = Trouble(LOGGER, "the store cannot be told which calls are known")
         # Not on the ticker's thread: it waits for the store.
         self._relearn_retry = Retry(call_later, partial(self._running.post, self._relearn))
         self._ticker.start()
@@ -279,7 +281,7 @@ class StoreQueue(Claimer):
         try:
             self._learn()
         except QueueError as exc:
-            LOGGER.warning("the store cannot be told which calls are known: %s", exc)
+            self._untold.met(str(exc))
             self._relearn_retry.soon()
 
     # -- the writer's side ---------------------------------------------------

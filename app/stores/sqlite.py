@@ -38,8 +38,9 @@ from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
 from app.stores.rows import waiting_lanes
 from app.stores.sqlite_batch import Batch
+from app.stores.sqlite_memory import Memory
 from app.stores.sqlite_reads import Reads, reason_of
-from app.stores.sqlite_work import Memory, Work
+from app.stores.sqlite_work import Work
 
 LOGGER = logging.getLogger(__name__)
 

@@ -28,9 +28,10 @@ from app.stores.base import (
 )
 from app.stores.rows import SELECT_JOB
 from app.stores.sqlite_insert import Insertion
+from app.stores.sqlite_memory import Entry, Found
 from app.stores.sqlite_routes import Routes
 from app.stores.sqlite_sweep import Eraser
-from app.stores.sqlite_work import Entry, Found, Work
+from app.stores.sqlite_work import Work
 
 DUE = f"""
     SELECT {SELECT_JOB} FROM jobs

@@ -22,7 +22,8 @@ from app.stores.rows import (
     insert_rows,
     new_row,
 )
-from app.stores.sqlite_work import Entry, Work
+from app.stores.sqlite_memory import Entry
+from app.stores.sqlite_work import Work
 
 HOLDER = """
     SELECT id FROM jobs INDEXED BY jobs_by_unique_key

@@ -7,18 +7,17 @@ So the transition table holds here as it stands, and the SQL only selects and st
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, islice
 
 from app.core import State
 from app.jobs.history import RecordKind, records_of
 from app.jobs.lifecycle import Event, Logged, transition
-from app.jobs.model import GATES, Hold, Job, Slot
+from app.jobs.model import GATES, Hold, Job
 from app.stores.base import OperationFailedError
-from app.stores.counters import Counters, Deltas
-from app.stores.lanes import Lanes, Turns
-from app.stores.permits import NO_LIMIT, Grants, Limit, Permits, held_by, limit_of_task
+from app.stores.counters import Deltas
+from app.stores.lanes import Turns
+from app.stores.permits import NO_LIMIT, Grants, Limit, held_by, limit_of_task
 from app.stores.rows import (
     ATTEMPT,
     JOB,
@@ -29,7 +28,6 @@ from app.stores.rows import (
     SELECT_JOB,
     Row,
     add_counts,
-    attempt_rows,
     blocked_by_of,
     delete_where,
     has_payload,
@@ -46,6 +44,7 @@ from app.stores.rows import (
     update_jobs,
     with_payload,
 )
+from app.stores.sqlite_memory import Entry, Found, Memory, alike, place_of
 
 LOGGER = logging.getLogger(__name__)
 
@@ -80,47 +79,6 @@ LOWEST_BLOCKED = f"""
 PAYLOAD = """
     SELECT NULL, NULL, exception_type, exception_message, exception_traceback, result
     FROM results WHERE job = ?"""
-
-
-@dataclass(slots=True)
-class Memory:
-    """What the store's writer knows without asking the database. It is the only one that writes."""
-
-    counters: Counters
-    lanes: Lanes
-    last_key: int
-    last_position: int
-    paused: frozenset[tuple[str, str]]
-    """Tenant and queue."""
-    permits: Permits = field(default_factory=Permits)
-    slots: Mapping[str, Slot] | None = None
-    """What jobs of the known tasks occupy; None before a worker has said so."""
-    progress: dict[int, deque[int]] = field(default_factory=dict)
-    """Where the records of progress of running jobs are, by the job's key."""
-    moving: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Queues that were paused or resumed, with the key up to which their jobs know it."""
-    swept: tuple[int, int] = (0, 0)
-    """Up to where results were dropped already."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """A job in work. stored: as it was before the batch. written: as the transaction has it.
-
-    blocked_by: the limit that it waits for. spoke: whether something was logged.
-    """
-
-    key: int
-    turn: int
-    blocked_by: str | None
-    stored: Job
-    written: Job
-    job: Job
-    written_place: tuple[int, str | None] = (0, None)
-    spoke: bool = False
-
-
-Found = tuple[Row, Entry]
 
 
 class Work:
@@ -159,7 +117,7 @@ class Work:
         moved = {
             job_id: entry.job
             for job_id, entry in self.entries.items()
-            if entry.spoke or not _alike(entry.job, entry.stored)
+            if entry.spoke or not alike(entry.job, entry.stored)
         }
         return list({**self.inserted, **moved}.values())
 
@@ -236,7 +194,10 @@ class Work:
         waiting = [id_ for id_, entry in self.entries.items() if entry.job.state is State.PENDING]
         for row in select_jobs(self.db, waiting):
             job = job_of(row)
-            entry = self.entries[job.id]
+            entry = self.entries.get(job.id)
+            if entry is None:
+                # A damaged index has led to another row.
+                continue
             entry.turn, entry.blocked_by = entry.written_place = turn_of(row), blocked_by_of(row)
             if (job.version, job.hold, job.slot, job.limit_key) != (
                 entry.job.version, entry.job.hold, entry.job.slot, entry.job.limit_key,
@@ -333,11 +294,11 @@ class Work:
 
     def _queue_up(self, entry: Entry, before: Job, blocked_by: str | None, job: Job) -> None:
         """Deal a turn to a job that has come to another place to wait in."""
-        place = _place(job, entry.blocked_by)
+        place = place_of(job, entry.blocked_by)
         # One that was put back has had its turn, and keeps it: it waits behind nobody.
         put_back = before.state is State.RUNNING and job.attempt < before.attempt
         if place is not None and not put_back:
-            stays = _place(before, blocked_by) == place and before.priority == job.priority
+            stays = place_of(before, blocked_by) == place and before.priority == job.priority
             entry.turn = entry.turn if stays else self.turns.enter(place, job)
 
     def admit(self) -> bool:
@@ -376,10 +337,12 @@ class Work:
 
     def save(self) -> None:
         """Write what has changed since it was last written."""
-        dirty = [entry for entry in self.entries.values() if _is_dirty(entry)]
+        dirty = [entry for entry in self.entries.values() if entry.is_dirty]
         moving = [moving_row(entry.key, entry.job, entry.blocked_by, entry.turn) for entry in dirty]
         update_jobs(self.db, MOVING, moving)
-        update_jobs(self.db, RARE, [rare_row(entry.key, entry.job) for entry in dirty if _is_rare(entry)])
+        update_jobs(
+            self.db, RARE, [rare_row(entry.key, entry.job) for entry in dirty if entry.is_changed_rarely]
+        )
         self._save_payloads(dirty)
         for entry in dirty:
             entry.written, entry.written_place = entry.job, (entry.turn, entry.blocked_by)
@@ -394,7 +357,12 @@ class Work:
         insert_rows(self.db, "results", RESULT, rows, "REPLACE")
         reopened = [entry.key for entry in dirty if entry.written.done and not entry.job.done]
         delete_where(self.db, "results", "job", reopened)
-        insert_rows(self.db, "attempts", ("job", *ATTEMPT), list(_new_attempts(dirty)))
+        insert_rows(
+            self.db,
+            "attempts",
+            ("job", *ATTEMPT),
+            list(chain.from_iterable(entry.new_attempts() for entry in dirty)),
+        )
 
     def _save_records(self) -> None:
         insert_rows(self.db, "events", RECORD, self._records)
@@ -416,34 +384,6 @@ class Work:
     def save_counters(self) -> None:
         """Write what has changed in the counts."""
         add_counts(self.db, [(*key, n) for key, n in self.deltas.take_unsaved().items() if n])
-
-
-def _place(job: Job, blocked_by: str | None) -> str | None:
-    """Return where a job waits for its turn."""
-    if job.state is not State.PENDING:
-        return None
-    return job.slot if not job.hold else blocked_by if job.hold == Hold.LIMITED else None
-
-
-def _alike(job: Job, other: Job) -> bool:
-    """Tell whether no more than the gates tells two of a job apart."""
-    return job is other or (job.version, job.logged) == (other.version, other.logged)
-
-
-def _is_dirty(entry: Entry) -> bool:
-    return entry.job is not entry.written or entry.written_place != (entry.turn, entry.blocked_by)
-
-
-def _is_rare(entry: Entry) -> bool:
-    job, written = entry.job, entry.written
-    return job.tags is not written.tags or (job.run, job.expires_at, job.slot) != (
-        written.run, written.expires_at, written.slot,
-    )  # fmt: skip
-
-
-def _new_attempts(dirty: Iterable[Entry]) -> Iterator[Row]:
-    for entry in dirty:
-        yield from attempt_rows(entry.key, entry.job.attempts[len(entry.written.attempts) :])
 
 
 def _is_of_the_database(exc: Exception) -> bool:

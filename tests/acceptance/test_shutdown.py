@@ -221,23 +221,20 @@ def test_an_attempt_that_fails_during_the_drain_is_followed_by_the_next_one_afte
     assert job["attempts"][0]["exception"]["type"] == "LookupError"
 
 
-def until_waiting(running, job_id):
-    """Return the job when its first attempt has failed; while it runs, it is shown too."""
-    job = running.job(job_id)
-    while not (job["attempts"] and job["state"] == "pending"):
-        job = running.job(job_id)
-    return job
-
-
 def test_a_job_that_waits_for_its_next_attempt_holds_up_no_drain_and_is_kept(folder):
     with service(folder, ERRAND_TASKS="mine", ERRAND_DRAIN_SECONDS="3600") as running:
         (folder / "go").touch()
         job_id = begin(running, folder, "fails_at_first", retry={"max_attempts": 2, "backoff": 3600})
-        waiting = until_waiting(running, job_id)
+        until(lambda: has_failed_once(running.job(job_id)))
+        waiting = running.job(job_id)
         assert running.end(signal.SIGTERM) == 0
     with service(folder, ERRAND_TASKS="mine") as again:
         assert again.job(job_id) == waiting
         assert (waiting["state"], waiting["attempt"], waiting["losses"]) == ("pending", 1, 0)
+
+
+def has_failed_once(job):
+    return (job["state"], job["attempt"]) == ("pending", 1)
 
 
 def until(condition):
