@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from app.api import docs, openapi, operations
+from app.api import docs, event_operations, openapi, operations
 from app.api.changes import ChangeRoutes
 from app.api.documents import encode
 from app.api.edge import Failsafe, HeadAsGet
+from app.api.events import EventRoutes
 from app.api.guard import Guard
 from app.api.problems import ProblemError
 from app.api.problems import answer as answer_error
@@ -35,6 +36,7 @@ NO_TELEMETRY: Any = {"auto_configure": False, "tracing": False, "metrics": False
 _TAGS = {
     "jobs": "Submit calls, watch them, fetch their results, cancel them, run them again.",
     "queues": "Where jobs wait, and how to hold them there.",
+    "events": "What happens to jobs, as it happens.",
     "tasks": "The functions that can be called.",
     "service": "The service itself.",
 }
@@ -68,6 +70,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     _add_jobs(app, SubmissionRoutes(service), JobRoutes(service))
     _add_changes(app, ChangeRoutes(service))
     _add_queues(app, QueueRoutes(service))
+    _add_events(app, EventRoutes(service))
     _add_tasks(app, TaskRoutes(service))
     _add_service(app, HealthRoutes(service))
     _add_pages(app, [task.name for task in service.tasks()], keys=bool(settings.keys))
@@ -127,6 +130,12 @@ def _add_queues(app: FastAPI, queues: QueueRoutes) -> None:
     # A queue's name may have slashes.
     _add(app, "POST /queues/{name:path}/pause", queues.pause, operations.PAUSE)
     _add(app, "POST /queues/{name:path}/resume", queues.resume, operations.RESUME)
+
+
+def _add_events(app: FastAPI, events: EventRoutes) -> None:
+    _add(app, "GET /jobs/{id}/events", events.follow, event_operations.FOLLOW)
+    _add(app, "GET /jobs/{id}/logs", events.logs, event_operations.LOGS)
+    _add(app, "GET /events", events.follow_all, event_operations.FOLLOW_ALL)
 
 
 def _add_tasks(app: FastAPI, tasks: TaskRoutes) -> None:

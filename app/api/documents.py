@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, overload
 
 from app.jobs.model import Attempt, Cancellation, Failure, Job
 from app.jobs.registry import TaskDefinition
@@ -88,11 +88,11 @@ def _rest(job: Job) -> dict[str, Any]:
         "progress": job.progress and job.progress._asdict(),
         "cancellation": job.cancellation and _cancellation(job.cancellation),
         "timeout": job.timeout,
-        "created_at": _time(job.created_at),
-        "run_at": _time(job.run_at),
-        "started_at": _time(job.started_at),
-        "finished_at": _time(job.finished_at),
-        "expires_at": _time(job.expires_at),
+        "created_at": time_text(job.created_at),
+        "run_at": time_text(job.run_at),
+        "started_at": time_text(job.started_at),
+        "finished_at": time_text(job.finished_at),
+        "expires_at": time_text(job.expires_at),
         "version": job.version,
         "links": {
             "self": here,
@@ -110,8 +110,8 @@ def _attempts(job: Job) -> list[dict[str, Any]]:
     return [
         {
             **attempt._asdict(),
-            "started_at": _time(attempt.started_at),
-            "finished_at": _time(attempt.finished_at),
+            "started_at": time_text(attempt.started_at),
+            "finished_at": time_text(attempt.finished_at),
             "exception": exception(attempt.exception),
         }
         for attempt in attempts
@@ -128,10 +128,15 @@ def _finite(value: Any) -> Any:
 
 
 def _cancellation(cancellation: Cancellation) -> dict[str, Any]:
-    return {**cancellation._asdict(), "requested_at": _time(cancellation.requested_at)}
+    return {**cancellation._asdict(), "requested_at": time_text(cancellation.requested_at)}
 
 
-def _time(microseconds: int | None) -> str | None:
+@overload
+def time_text(microseconds: int) -> str: ...
+@overload
+def time_text(microseconds: None) -> None: ...
+def time_text(microseconds: int | None) -> str | None:
+    """Return a time in RFC 3339, UTC, with microseconds; None for None."""
     if microseconds is None:
         return None
     return (_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds") + "Z"

@@ -10,6 +10,10 @@ from app.api.problems import ProblemError
 LOGGER = logging.getLogger(__name__)
 
 
+HEAD = "errand.head"
+"""Where a request's scope says that only the headers of the answer will be sent: some have no end."""
+
+
 class HeadAsGet:
     """Answers HEAD as GET without the body: same status, same headers, length included."""
 
@@ -25,7 +29,7 @@ class HeadAsGet:
         async def send_head(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        await self._app({**scope, "method": "GET"}, receive, send_head)
+        await self._app({**scope, "method": "GET", HEAD: True}, receive, send_head)
 
 
 class Failsafe:

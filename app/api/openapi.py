@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from app.api.event_schemas import LogDocument
 from app.api.fields import QueueName
 from app.api.incoming import BatchBody, EditBody, FilterBody, SubmissionBody, WaitQuery
 from app.api.kinds import KINDS
@@ -46,6 +47,7 @@ _OUTGOING: tuple[type[BaseModel], ...] = (
     QueueList,
     TaskDocument,
     TaskList,
+    LogDocument,
     HealthDocument,
     ProblemDocument,
 )
@@ -228,6 +230,6 @@ def _secure(paths: Mapping[str, Json]) -> None:
     needed = problems("unauthorized")
     for path, operations in paths.items():
         for operation in operations.values():
-            if path.startswith(("/jobs", "/queues", "/tasks")):
+            if path.startswith(("/jobs", "/events", "/queues", "/tasks")):
                 operation["security"] = [{"key": []}]
                 operation["responses"].update(needed)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Coroutine, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -13,6 +13,8 @@ from app.api.documents import encode, job_document
 from app.api.parameters import entity_tag
 from app.jobs.model import Job
 from app.service import NoSuchJobError
+
+T = TypeVar("T")
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -46,7 +48,7 @@ def job_id_of(request: Request) -> str:
     return job_id.lower()
 
 
-async def unless_hung_up(receive: Receive, waiting: Coroutine[Any, Any, Job]) -> Job:
+async def unless_hung_up(receive: Receive, waiting: Coroutine[Any, Any, T]) -> T:
     """Wait, but no longer than the client does. Raises ClientDisconnect.
 
     A waiter whose client has gone would otherwise be kept for up to a minute.

@@ -17,11 +17,13 @@ from app.service.errors import (
 )
 from app.service.queues import QueueStatus
 from app.service.service import JobPage, Service
+from app.service.streams import Entry, Part, Stream, Streams
 from app.service.submitting import Submission, Submitted
 from app.stores.base import Filter, Once
 
 __all__ = [
     "DrainingError",
+    "Entry",
     "Filter",
     "InvalidBatchError",
     "InvalidCursorError",
@@ -31,11 +33,14 @@ __all__ = [
     "KeyReusedError",
     "NoSuchJobError",
     "Once",
+    "Part",
     "QueueFullError",
     "QueueStatus",
     "Service",
     "ServiceError",
     "StoreDownError",
+    "Stream",
+    "Streams",
     "Submission",
     "Submitted",
     "Tally",

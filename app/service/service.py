@@ -4,8 +4,6 @@ Their errors are drawn in `service.errors`.
 """
 
 import asyncio
-import base64
-import binascii
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -15,9 +13,9 @@ from app.jobs.model import Clock, Job
 from app.jobs.registry import Registry
 from app.service.bulk import Bulk, Tally, cancellations, new_runs
 from app.service.checkers import Checkers
+from app.service.cursors import from_cursor, to_cursor
 from app.service.errors import (
     DrainingError,
-    InvalidCursorError,
     InvalidSubmissionError,
     NoSuchJobError,
     StoreDownError,
@@ -25,6 +23,7 @@ from app.service.errors import (
     translated,
 )
 from app.service.queues import Queues
+from app.service.streams import Streams
 from app.service.submitting import Submission, Submitted, check, check_all, is_slow, new_job, new_jobs
 from app.service.waiters import Waiters
 from app.stores.base import (
@@ -88,6 +87,7 @@ class Service:
         self.queues = Queues(store, writer, clock)
         """How queues stand, and whether their jobs run."""
         self._waiters = Waiters()
+        self.streams = Streams(store, self._waiters)
         writer.listen(self._waiters.notify)
 
     # -- submitting ----------------------------------------------------------
@@ -182,10 +182,10 @@ class Service:
 
         A page may be short although more follow. Raises InvalidCursorError, StoreDownError.
         """
-        paging = Paging(limit, None if cursor is None else _from_cursor(cursor))
+        paging = Paging(limit, None if cursor is None else from_cursor(cursor))
         with translated():
             page = await self._store.list(tenant, where, paging)
-        return JobPage(page.jobs, None if page.next is None else _to_cursor(page.next))
+        return JobPage(page.jobs, None if page.next is None else to_cursor(page.next))
 
     def tasks(self) -> Registry:
         """Return the registered tasks."""
@@ -272,17 +272,3 @@ class Service:
 
 async def _result(future: Any) -> Any:
     return await future
-
-
-def _to_cursor(position: int) -> str:
-    return base64.urlsafe_b64encode(position.to_bytes(8, "big")).decode().rstrip("=")
-
-
-def _from_cursor(cursor: str) -> int:
-    try:
-        position = base64.b64decode(cursor.encode() + b"=", altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        position = b""
-    if len(position) != 8 or position[0] > 0x7F:  # noqa: PLR2004  (as written by _to_cursor, from a signed integer)
-        raise InvalidCursorError(cursor)
-    return int.from_bytes(position, "big")

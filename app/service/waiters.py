@@ -7,33 +7,49 @@ from contextlib import contextmanager, suppress
 
 from app.jobs.model import Job
 
+Listeners = defaultdict[str, set["Signal"]]
+
 
 class Waiters:
-    """Those who wait for jobs to change, by job."""
+    """Those who wait for jobs to change: for one job, or for any of a tenant's."""
 
     def __init__(self) -> None:
         self.released = False
-        self._by_job: defaultdict[str, set[Signal]] = defaultdict(set)
+        self._by_job: Listeners = defaultdict(set)
+        self._by_tenant: Listeners = defaultdict(set)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @contextmanager
     def waiting(self, job_id: str, *, any_change: bool) -> Iterator["Signal"]:
         """Provide what is set when the job is done, or at any change of it."""
+        with self._listening(self._by_job, job_id, Signal(any_change=any_change)) as signal:
+            yield signal
+
+    @contextmanager
+    def following(self, tenant: str) -> Iterator["Signal"]:
+        """Provide what is set at any change of any of the tenant's jobs."""
+        with self._listening(self._by_tenant, tenant, Signal(any_change=True)) as signal:
+            yield signal
+
+    @contextmanager
+    def _listening(self, listeners: Listeners, key: str, signal: "Signal") -> Iterator["Signal"]:
         self._loop = asyncio.get_running_loop()
-        signal = Signal(any_change=any_change)
-        self._by_job[job_id].add(signal)
+        listeners[key].add(signal)
         try:
             yield signal
         finally:
-            signals = self._by_job[job_id]
+            signals = listeners[key]
             signals.discard(signal)
             if not signals:
-                del self._by_job[job_id]
+                del listeners[key]
 
     def notify(self, jobs: Sequence[Job]) -> None:
         """Wake whoever waits for one of these jobs; from any thread, one wake-up for all."""
-        if self._by_job and jobs and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._wake, jobs)
+        # Here and not on the loop, which a commit that concerns nobody must not wake. Whoever comes
+        # meanwhile reads after it has come, and so what was committed before this call.
+        concerned = [job for job in jobs if job.id in self._by_job or job.tenant in self._by_tenant]
+        if concerned and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake, concerned)
 
     def _wake(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -41,13 +57,17 @@ class Waiters:
                 # Whoever waits reads the whole job: not four times a second for its progress.
                 if job.done or signal.any_change:
                     signal.set()
+        for tenant in {job.tenant for job in jobs}:
+            for signal in self._by_tenant.get(tenant, ()):
+                signal.set()
 
     def release(self) -> None:
         """Let everybody go, and nobody wait from now on."""
         self.released = True
-        for signals in self._by_job.values():
-            for signal in signals:
-                signal.set()
+        for listeners in (self._by_job, self._by_tenant):
+            for signals in listeners.values():
+                for signal in signals:
+                    signal.set()
 
 
 class Signal:
@@ -61,9 +81,13 @@ class Signal:
         """End the wait; on the loop's own thread."""
         self._event.set()
 
+    def clear(self) -> None:
+        """Forget what has changed: what is read from now on has it."""
+        self._event.clear()
+
     async def wait(self, seconds: float) -> None:
         """Return at the next change, or after so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()
-        self._event.clear()
+        self.clear()

@@ -77,6 +77,9 @@ def test_the_document_names_every_call(document):
         "PATCH /jobs/{id}",
         "POST /jobs/{id}/retry",
         "GET /jobs/{id}/result",
+        "GET /jobs/{id}/events",
+        "GET /jobs/{id}/logs",
+        "GET /events",
         "GET /queues",
         "POST /queues/{name}/pause",
         "POST /queues/{name}/resume",
@@ -152,6 +155,20 @@ def test_the_answers_of_a_submission_are_described_with_their_headers(document):
     assert list(responses["422"]["content"]) == ["application/problem+json"]
 
 
+def test_the_forms_of_events_and_logs_are_described(document):
+    found = operations(document)
+    for call in ("GET /jobs/{id}/events", "GET /events"):
+        assert list(found[call]["responses"]["200"]["content"]) == ["text/event-stream"]
+        assert "Last-Event-ID" in {p["name"] for p in found[call]["parameters"]}
+    assert "204" in found["GET /jobs/{id}/events"]["responses"]
+    log = found["GET /jobs/{id}/logs"]["responses"]["200"]["content"]
+    assert list(log) == ["application/json", "text/plain"]
+    listed, followed = (
+        {p["name"] for p in found[call]["parameters"]} for call in ("GET /jobs", "GET /events")
+    )
+    assert followed - {"Last-Event-ID"} == listed - {"limit", "cursor"}
+
+
 def test_every_problem_named_in_the_document_exists(document):
     named = set(re.findall(r"/problems/([a-z-]+)", json.dumps(document)))
     assert named <= KINDS.keys()
@@ -162,7 +179,9 @@ def test_with_keys_the_document_says_where_one_is_needed(serve):
     assert found["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
     needing = {call for call, operation in operations(found).items() if "security" in operation}
     assert needing == {
-        call for call in operations(found) if call.split()[1].startswith(("/jobs", "/queues", "/tasks"))
+        call
+        for call in operations(found)
+        if call.split()[1].startswith(("/jobs", "/events", "/queues", "/tasks"))
     }
     assert "401" in operations(found)["GET /jobs"]["responses"]
 
