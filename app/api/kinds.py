@@ -195,8 +195,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "A parameter of the query is unknown, given more than once, or has a value that it cannot have; "
             "or the `Idempotency-Key` or the `Last-Event-ID` is none, or a queue has no such name.",
             "`errors` names each. A `cursor` must be one that a list has handed out. An `Idempotency-Key` "
-            "is one key of 1 to 255 visible ASCII characters, as it is or in quotes. A `Last-Event-ID` is the "
-            "`id` of an event.",
+            "is one key of 1 to 255 visible ASCII characters, as it is or in quotes. A `Last-Event-ID` is "
+            "the `id` of an event.",
         ),
         "headers-too-large": Kind(
             431,
