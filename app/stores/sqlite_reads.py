@@ -153,16 +153,15 @@ class Reads:
         found = self._key_of(tenant, job_id)
         if found is None:
             return Records([], after, trimmed=False, more=False)
-        key, trimmed = found
-        rows = self._read(OF_JOB, (key, min(after, LAST_KEY), "", "~", limit))
+        rows = self._read(OF_JOB, (found[0], min(after, LAST_KEY), "", "~", limit))
+        # After the records: what goes between the two reads is said to be gone, rather than missed.
+        _, trimmed = self._key_of(tenant, job_id) or found
         position = rows[-1][0] if rows else after
         return Records(self._records_of(rows), position, trimmed=trimmed > after, more=len(rows) == limit)
 
     def records(self, tenant: str, after: int, limit: int, where: Filter) -> Records:
         """See Store.records."""
         ((last,),) = self._read(LAST_POSITION, ())
-        # It is there, unless the file is damaged.
-        trimmed = next(iter(self._read(TRIMMED, ())), (0,))[0]
         # No more than a page of a list examines: most of them may be other tenants'.
         upto = min(last, after + self._examined)
         conditions, values = _conditions(where)
@@ -172,6 +171,8 @@ class Reads:
             rows = self._read(sql, {**values, **bounds})
         except UnicodeEncodeError:
             rows = []
+        # As above. It is there, unless the file is damaged.
+        trimmed = next(iter(self._read(TRIMMED, ())), (0,))[0]
         position = rows[-1][0] if len(rows) == limit else max(after, upto)
         return Records(self._records_of(rows), position, trimmed=trimmed > after, more=position < last)
 
