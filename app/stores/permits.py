@@ -100,6 +100,10 @@ class Grants:
         """How many jobs of a task may run."""
         return self._committed.caps
 
+    def with_key(self, job: Job) -> Job:
+        """Return a job with what its task's limits count it with; they may be of later than the job."""
+        return job._replace(limit_key="") if job.limit_key is None and job.task in self.caps else job
+
     def limits_of(self, job: Job) -> Sequence[Limit]:
         """See Permits.limits_of."""
         return self._committed.limits_of(job)

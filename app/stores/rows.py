@@ -23,11 +23,11 @@ from app.stores.lanes import Lane
 
 FIXED = (
     "key", "id", "tenant", "task", "created_at", "queue", "unique_key", "max_attempts", "backoff", "timeout",
-    "limit_key", "parent", "root", "step", "traceparent",
+    "parent", "root", "step", "traceparent",
 )  # fmt: skip
 """Columns that no event of a job changes."""
 
-RARE = ("key", "slot", "tags", "run", "expires_at")
+RARE = ("key", "slot", "tags", "run", "expires_at", "limit_key")
 """The key, and columns that are changed once in a long while."""
 
 MOVING = (
@@ -80,14 +80,14 @@ def fixed_row(key: int, job: Job) -> tuple[Any, ...]:
     """Return the values of FIXED."""
     return (
         key, id_to_bytes(job.id), job.tenant, job.task, job.created_at, job.queue, job.key, job.max_attempts,
-        None if job.backoff == USUAL else json.dumps(job.backoff), job.timeout, job.limit_key, job.parent,
-        job.root, job.step, job.traceparent,
+        None if job.backoff == USUAL else json.dumps(job.backoff), job.timeout, job.parent, job.root,
+        job.step, job.traceparent,
     )  # fmt: skip
 
 
 def rare_row(key: int, job: Job) -> tuple[Any, ...]:
     """Return the values of RARE."""
-    return (key, job.slot, json.dumps(job.tags, ensure_ascii=False), job.run, job.expires_at)
+    return (key, job.slot, json.dumps(job.tags, ensure_ascii=False), job.run, job.expires_at, job.limit_key)
 
 
 def moving_row(key: int, job: Job, blocked_by: str | None, turn: int) -> tuple[Any, ...]:
@@ -127,8 +127,8 @@ def attempt_of(row: Row) -> Attempt:
 def job_of(row: Row) -> Job:
     """Return the job of a row of JOB, or of one of WHOLE, LISTED or CALLED; without its attempts."""
     (
-        _, id_, tenant, task, created_at, queue, unique_key, max_attempts, backoff, timeout, limit_key,
-        parent, root, step, traceparent, slot, tags, run, expires_at, priority, run_at, state, outcome, hold,
+        _, id_, tenant, task, created_at, queue, unique_key, max_attempts, backoff, timeout, parent, root,
+        step, traceparent, slot, tags, run, expires_at, limit_key, priority, run_at, state, outcome, hold,
         attempt, losses, started_at, finished_at, done, total, message, requested_at, stopped, reason, worker,
         token, version, logged, _, _,
     ) = row[: len(JOB)]  # fmt: skip

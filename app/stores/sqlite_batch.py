@@ -130,6 +130,7 @@ class Batch:
             return
         slot = slots.get(job.task)
         routed = job._replace(hold=job.hold | Hold.UNKNOWN_TASK) if slot is None else job._replace(slot=slot)
+        routed = self._work.grants.with_key(routed)
         if routed != job:
             self._work.move(entry, routed)
 

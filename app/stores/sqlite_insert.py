@@ -108,7 +108,7 @@ class Insertion:
     # -- storing -------------------------------------------------------------
 
     def _store(self, operation: Insert) -> list[Job]:
-        standing, new = self._sort_out(operation.jobs)
+        standing, new = self._sort_out(list(map(self._work.grants.with_key, operation.jobs)))
         if new:
             self._work.deltas.admit(new, operation.limits)
         kept_until = 0 if operation.once is None else self._work.now + ONCE_KEPT

@@ -58,8 +58,8 @@ class Entry:
     def is_changed_rarely(self) -> bool:
         """Whether something of RARE is not as it was written."""
         job, written = self.job, self.written
-        return job.tags is not written.tags or (job.run, job.expires_at, job.slot) != (
-            written.run, written.expires_at, written.slot,
+        return job.tags is not written.tags or (job.run, job.expires_at, job.slot, job.limit_key) != (
+            written.run, written.expires_at, written.slot, written.limit_key,
         )  # fmt: skip
 
     def new_attempts(self) -> Iterator[Row]:

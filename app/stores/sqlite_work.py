@@ -228,7 +228,7 @@ class Work:
     def move(self, entry: Entry, job: Job) -> None:
         """Let a job become this, through the gates, with its permits, its turn and the counts."""
         before, blocked_by, limits = entry.job, entry.blocked_by, self.grants.limits_of(job)
-        had = held_by(before, blocked_by, limits)
+        had = held_by(before, blocked_by, self.grants.limits_of(before))
         job, entry.blocked_by = self._gated(job, had, limits)
         has = held_by(job, entry.blocked_by, limits)
         for name in has:

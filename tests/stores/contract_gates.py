@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.core import State
-from app.jobs.lifecycle import CancelRequested, Edited, Failed, Released, Succeeded
+from app.jobs.lifecycle import CancelRequested, Edited, Failed, Released, Reopened, Succeeded
 from app.jobs.model import SECOND, Slot
 from app.stores.base import Caps, Change, Claim, Insert, Pause, Promote, Queue, Recover
 from tests.stores.driving import (
@@ -216,6 +216,14 @@ class Gating(Database):
         assert len(claim(store, 9)) == 1
         insert(store, new_job(task="coroutine", slot=Slot.COROUTINE))
         assert len(claim(store, 0, 9)) == 1
+
+    def test_a_new_run_of_a_job_that_is_older_than_the_limit_counts(self, store):
+        insert(store, old := new_job())
+        change(store, old, CancelRequested())
+        limit(store, each=1)
+        insert(store, of_key(""))
+        assert change(store, old, Reopened()).limit_key == ""
+        assert len(claim(store, 9)) == 1
 
     def test_a_batch_that_fails_grants_nothing(self, store):
         limit(store, each=1)

@@ -206,7 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
         for job in operation.jobs:
             holder = self.holder(job)
             if holder is None:
-                self.jobs[job.id] = holder = job
+                self.jobs[job.id] = holder = self.with_key(job)
                 self.history[job.id] = list(records_of(None, job, self.now))
             standing.append(holder)
         assert list(map(ungated, outcome)) == standing
@@ -214,6 +214,10 @@ class StoreMachine(RuleBasedStateMachine):
             self.once[tenant, once.key] = once.digest, [job.id for job in standing], self.now
             for job in standing:
                 self.kept_until[job.id] = max(self.kept_until.get(job.id, 0), self.now + ONCE_KEPT)
+
+    def with_key(self, job: Job) -> Job:
+        """Return a job as the limits of its task count it."""
+        return job._replace(limit_key="") if job.limit_key is None and job.task in self.caps else job
 
     def holder(self, job: Job) -> Job | None:
         """Return who has the job's key, another than itself."""
@@ -240,7 +244,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.move(job.id, event)
         if reopened and self.known is not None:
             slot = self.known.get(job.task)
-            moved = self.jobs[job.id]
+            moved = self.with_key(self.jobs[job.id])
             self.jobs[job.id] = (
                 moved._replace(hold=moved.hold | Hold.UNKNOWN_TASK)
                 if slot is None
