@@ -136,6 +136,16 @@ def test_the_process_example_of_the_readme_runs(capsys):
     assert capsys.readouterr().out == "1024\nTrue\n"
 
 
+def test_the_functions_that_run_once_per_process_in_the_readme_can_be_declared(tmp_path):
+    source = next(block for language, block in BLOCKS if language == "python" and "@on_startup" in block)
+    (tmp_path / "pooled.py").write_text(
+        f"{source}\nfrom app import task\n@task\ndef look():\n    return pool\n"
+    )
+    with service(tmp_path, ERRAND_TASKS="pooled") as started:
+        job = started.submit("look")
+        assert started.job(job["id"], wait=TIMEOUT)["result"] == ["a connection"]
+
+
 def test_the_store_queue_of_the_readme_runs_calls(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = next(block for language, block in BLOCKS if language == "python" and "StoreQueue(" in block)
