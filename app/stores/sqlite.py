@@ -272,9 +272,13 @@ def _connect(path: Path, lock_timeout: float) -> sqlite3.Connection:
 
 def _connect_reader(path: Path, lock_timeout: float) -> sqlite3.Connection:
     db = _connect(path, lock_timeout)
-    db.execute("PRAGMA query_only = ON")
-    # The first read may have to wait for another program; later ones hardly ever.
-    db.execute("SELECT count(*) FROM probe").fetchone()
+    try:
+        db.execute("PRAGMA query_only = ON")
+        # The first read may have to wait for another program; later ones hardly ever.
+        db.execute("SELECT count(*) FROM probe").fetchone()
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

@@ -73,7 +73,8 @@ def reason_of(path: Path, exc: Exception) -> str:
     # The last byte: the others say where it was met.
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if isinstance(exc, sqlite3.Error) and code not in DAMAGED:
-        return str(exc)
+        # Without the text that it could not decode, which may be anybody's arguments.
+        return str(exc).partition(" with text ")[0]
     ways = f"put a backup in its place, or save what `sqlite3 {path} .recover` finds"
     return f"{exc}; it is damaged: with the service stopped, {ways}"
 

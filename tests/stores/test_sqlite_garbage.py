@@ -57,10 +57,9 @@ def read_everything(store, jobs):
     return [answer for answer in asyncio.run(all_of_them()) if isinstance(answer, BaseException)]
 
 
-def test_whatever_is_read_of_a_damaged_file_ends_in_an_error_of_the_stores(whole, tmp_path):
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_is_read_of_a_damaged_file_ends_in_an_error_of_the_stores(whole, tmp_path, seed):
     file, jobs = whole
-    seed = random.randrange(10**9)
-    print(f"seed: {seed}")
     opened = 0
     for number, damaged in enumerate(garbage(file, random.Random(seed))):
         path = tmp_path / f"{number}.db"
@@ -94,3 +93,13 @@ def test_a_write_that_meets_damage_says_what_to_do_and_harms_nothing_that_is_who
         assert get(store, done).done
         store.apply([Change(done.id, ())], NOW)
         assert store.apply([Change(new_job().id, (CancelRequested(),))], NOW).outcomes
+
+
+def test_what_cannot_be_decoded_is_not_told_to_the_log(tmp_path, caplog):
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        insert(store, job := new_job(arguments="s3cret"))
+        store._db.execute("UPDATE arguments SET arguments = cast(x'733363726574ff' AS TEXT)")
+        with pytest.raises(StoreError):
+            get(store, job)
+    assert "Could not decode to UTF-8 column 'arguments'" in caplog.text
+    assert "s3cret" not in caplog.text
