@@ -16,8 +16,9 @@
                                 pending      if it says when to retry and attempts are left
     running    Died             finished     failed; after a request: cancelled, killed;
                                 pending      as above
-    running    Released         pending      attempt - 1; after a request: cancelled, killed
-    running    Lost             pending      attempt - 1, losses + 1, due after a backoff;
+    running    Released         pending      attempt - 1, expires no more; after a request: cancelled,
+                                             killed
+    running    Lost             pending      as above, losses + 1, due after a backoff;
                                              the third loss: finished, WorkerLost;
                                              after a request: cancelled, killed
     cancelled  CancelRequested  cancelled    unchanged
@@ -338,8 +339,8 @@ def _last_attempt(job: Job) -> Attempt:
 
 
 def _put_back(job: Job) -> Job:
-    """Return it to where it was before the claim."""
-    return _wait_again(job)._replace(attempt=job.attempt - 1)
+    """Return it to where it was before the claim; but it was started in time, and expires no more."""
+    return _wait_again(job)._replace(attempt=job.attempt - 1, expires_at=None)
 
 
 def _wait_again(job: Job) -> Job:

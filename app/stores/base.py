@@ -242,8 +242,9 @@ class Applied(NamedTuple):
 
     outcomes: one per operation, in order: what it promises, or the exception that
     refused it. changed: each job that is new, or not as it was, or of which something was
-    logged, as it is now, once; without those that are gone, and whose gates alone were
-    moved. Those that were not just submitted may lack their arguments and attempts.
+    logged, as it is now, once; one that was erased on request as it was; without those that
+    were swept, and whose gates alone were moved. Those that were not just submitted may lack
+    their arguments and attempts.
     """
 
     outcomes: Sequence[Answer | Refusal]

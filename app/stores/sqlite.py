@@ -39,7 +39,7 @@ from app.stores.ownership import Ownership
 from app.stores.rows import waiting_lanes
 from app.stores.sqlite_batch import Batch
 from app.stores.sqlite_memory import Memory
-from app.stores.sqlite_reads import Reads, reason_of
+from app.stores.sqlite_reads import LAST_POSITION, Reads, reason_of
 from app.stores.sqlite_work import Work
 
 LOGGER = logging.getLogger(__name__)
@@ -84,14 +84,17 @@ class SqliteStore:
                 # The event loop waits for no lock.
                 reader.execute("PRAGMA busy_timeout = 0")
                 scanner = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
+                counter = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
             except (sqlite3.Error, ValueError, TypeError) as exc:
                 # ValueError: SQLite's own words may bear some of the damage. TypeError: a row is missing.
                 raise StoreUnusableError(f"{path} cannot be opened: {reason_of(path, exc)}") from exc
             self._looks = Reads(reader, path, examined)
             self._scanning = Reads(scanner, path, examined)
+            self._counting = Reads(counter, path, examined)
             self._files = _identities(path)
             self._saved: set[str] = set()
             self._scans = ThreadPoolExecutor(1, "errand-scan")
+            self._counts = ThreadPoolExecutor(1, "errand-count")
             self._opened = opened.pop_all()
 
     def apply(self, operations: Sequence[Operation], now: int) -> Applied:
@@ -181,11 +184,13 @@ class SqliteStore:
 
     async def queues(self, tenant: str) -> Sequence[Queue]:
         """See Store.queues."""
-        return await self._scans.submit(self._scanning.queues, tenant)
+        # Apart from the lists: it walks all that waits.
+        return await self._counts.submit(self._counting.queues, tenant)
 
     def close(self) -> None:
         """See Store.close."""
         self._scans.shutdown()
+        self._counts.shutdown()
         self._opened.close()
 
 
@@ -335,13 +340,11 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _load_memory(db: sqlite3.Connection) -> Memory:
-    (trimmed,) = db.execute("SELECT value FROM marks WHERE name = 'trimmed'").fetchone()
     return Memory(
         _load_counters(db),
         _load_lanes(db),
-        last_key=_last(db, "key", "jobs"),
-        # Not the last that is there: what was erased may have been later.
-        last_position=max(trimmed, _last(db, "position", "events")),
+        last_key=db.execute("SELECT coalesce(max(key), 0) FROM jobs").fetchone()[0],
+        last_position=db.execute(LAST_POSITION).fetchone()[0],
         paused=frozenset(db.execute("SELECT tenant, queue FROM pauses").fetchall()),
     )
 
@@ -356,8 +359,3 @@ def _load_lanes(db: sqlite3.Connection) -> Lanes:
     for lane, first, last in waiting_lanes(db):
         lanes.restore(lane, first, last)
     return lanes
-
-
-def _last(db: sqlite3.Connection, column: str, table: str) -> int:
-    number: int = db.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()[0]
-    return number

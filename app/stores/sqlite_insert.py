@@ -99,9 +99,10 @@ class Insertion:
         key = (job.tenant, job.task, job.key)
         noted = self._holders.get(key)
         if noted is not None:
+            # It was new in this batch. What has come to an end in it since then holds no key.
             entry = self._work.entries.get(noted)
-            # It was new in this batch; what has come to an end in it since then holds no key.
-            return None if entry is not None and entry.job.done else noted
+            if entry is None or not entry.job.done:
+                return noted
         row = self._work.db.execute(HOLDER, key).fetchone()
         return None if row is None else id_to_text(row[0])
 

@@ -38,9 +38,13 @@ GET = f"""
     LEFT JOIN arguments ON arguments.job = jobs.key LEFT JOIN results ON results.job = jobs.key
     WHERE id = ? AND tenant = ?"""
 
-TRIMMED = "SELECT value FROM marks WHERE name = 'trimmed'"
+TRIMMED = "SELECT position FROM trimmed WHERE tenant = ?"
 
-LAST_POSITION = f"SELECT max(coalesce(max(position), 0), coalesce(({TRIMMED}), 0)) FROM events"
+# What was dropped may have been later than all that is there.
+LAST_POSITION = """
+    SELECT max(
+        coalesce((SELECT max(position) FROM events), 0), coalesce((SELECT max(position) FROM trimmed), 0)
+    )"""
 
 JOB_KEY = "SELECT key, trimmed FROM jobs WHERE id = ? AND tenant = ?"
 
@@ -59,9 +63,10 @@ DEPTHS = """
     SELECT queue, sum(iif(state = 'pending', n, 0)), sum(iif(state = 'running', n, 0)) FROM counters
     WHERE tenant = ? AND state IN ('pending', 'running') GROUP BY queue"""
 
+# Of all queues in one walk over what waits: there may be thousands of either.
 OLDEST = """
-    SELECT run_at FROM jobs INDEXED BY jobs_by_state
-    WHERE tenant = ? AND state = 'pending' AND queue = ? AND NOT hold & 1 ORDER BY key LIMIT 1"""
+    SELECT queue, min(run_at) FROM jobs INDEXED BY jobs_by_state
+    WHERE tenant = ? AND state = 'pending' AND NOT hold & 1 GROUP BY queue"""
 
 
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -172,8 +177,8 @@ class Reads:
             rows = self._read(sql, {**values, **bounds})
         except UnicodeEncodeError:
             rows = []
-        # As above. It is there, unless the file is damaged.
-        trimmed = next(iter(self._read(TRIMMED, ())), (0,))[0]
+        # As above.
+        trimmed = next(iter(self._read(TRIMMED, (tenant,))), (0,))[0]
         position = rows[-1][0] if len(rows) == limit else max(after, upto)
         return Records(self._records_of(rows), position, trimmed=trimmed > after, more=position < last)
 
@@ -203,14 +208,11 @@ class Reads:
         """See Store.queues."""
         depths = {name: (pending, running) for name, pending, running in self._read(DEPTHS, (tenant,))}
         paused = {name for (name,) in self._read("SELECT queue FROM pauses WHERE tenant = ?", (tenant,))}
+        oldest = dict(self._read(OLDEST, (tenant,)))
         return [
-            Queue(name, name in paused, *depths.get(name, (0, 0)), self._oldest(tenant, name))
+            Queue(name, name in paused, *depths.get(name, (0, 0)), oldest.get(name))
             for name in sorted({*depths, *paused})
         ]
-
-    def _oldest(self, tenant: str, queue: str) -> int | None:
-        rows = self._read(OLDEST, (tenant, queue))
-        return rows[0][0] if rows else None
 
     def _read(self, sql: str, values: Any) -> Sequence[Any]:
         try:

@@ -27,7 +27,7 @@ RESULTS = """
         AND (max(finished_at, kept_until), key) > (?, ?)
     ORDER BY max(finished_at, kept_until), key LIMIT ?"""
 
-LAST_EVENT = "SELECT coalesce(max(position), 0) FROM events WHERE job = ?"
+LAST_EVENT = "SELECT max(position) FROM events WHERE job = ?"
 
 OLD_KEYS = """
     SELECT tenant, route, key FROM idempotency INDEXED BY idempotency_by_age
@@ -48,6 +48,8 @@ class Eraser:
         if not entry.job.done:
             return JobNotDoneError(f"job {operation.id} is {entry.job.state}")
         self._work.save()
+        # Whoever waits for its end, which may have come in this batch, or follows it, learns of it.
+        self._work.erased[operation.id] = entry.job
         self._erase([entry.key], [entry.job])
         return None
 
@@ -63,15 +65,15 @@ class Eraser:
 
     def _erase(self, keys: Sequence[int], jobs: Sequence[Job]) -> None:
         work = self._work
-        last = max((work.db.execute(LAST_EVENT, (key,)).fetchone()[0] for key in keys), default=0)
+        for key, job in zip(keys, jobs, strict=True):
+            (last,) = work.db.execute(LAST_EVENT, (key,)).fetchone()
+            if last is not None:
+                work.trim_to(job.tenant, last)
+            work.deltas.forget(job)
+            work.entries.pop(job.id, None)
         for table in HANGING:
             delete_where(work.db, table, "job", keys)
         delete_where(work.db, "jobs", "key", keys)
-        if last:
-            work.trim_to(last)
-        for job in jobs:
-            work.deltas.forget(job)
-            work.entries.pop(job.id, None)
 
     def _drop_results(self, operation: Sweep) -> tuple[int, bool]:
         """Drop results; return how many, and whether there may be more."""
@@ -79,6 +81,9 @@ class Eraser:
         if operation.results <= operation.jobs:
             # They went with their jobs.
             return 0, False
+        if operation.results < work.swept[0]:
+            # The clock was set back: jobs may have ended since then that are older than what was swept.
+            work.swept = (0, 0)
         values = (operation.results, *work.swept, operation.limit)
         rows = work.db.execute(RESULTS, values).fetchall()
         if not rows:

@@ -76,6 +76,10 @@ LOWEST_BLOCKED = f"""
     WHERE state = 'pending' AND hold = 16 AND blocked_by = ? AND limit_key = ?
     ORDER BY priority, turn DESC, key DESC LIMIT 1"""
 
+TRIM_TO = """
+    INSERT INTO trimmed VALUES (?, ?)
+    ON CONFLICT DO UPDATE SET position = max(position, excluded.position)"""
+
 PAYLOAD = """
     SELECT NULL, NULL, exception_type, exception_message, exception_traceback, result
     FROM results WHERE job = ?"""
@@ -99,6 +103,8 @@ class Work:
         self.swept = memory.swept
         self.inserted: dict[str, Job] = {}
         self.entries: dict[str, Entry] = {}
+        self.erased: dict[str, Job] = {}
+        """What was erased on request, as it was."""
         self._records: list[Row] = []
         self._trimmed: dict[int, list[int]] = {}
 
@@ -113,13 +119,13 @@ class Work:
         memory.slots, memory.swept = self.slots, self.swept
 
     def changed(self) -> list[Job]:
-        """Return the jobs that are new, or not as they were, or have said something."""
+        """Return the jobs that are new or not as they were, have said something, or were erased."""
         moved = {
             job_id: entry.job
             for job_id, entry in self.entries.items()
             if entry.spoke or not alike(entry.job, entry.stored)
         }
-        return list({**self.inserted, **moved}.values())
+        return list({**self.inserted, **moved, **self.erased}.values())
 
     # -- taking jobs into work -----------------------------------------------
 
@@ -373,13 +379,14 @@ class Work:
                 "DELETE FROM events WHERE position BETWEEN ? AND ? AND job = ? AND kind = 'progress'",
                 (positions[0], positions[-1], key),
             )
-            self.db.execute("UPDATE jobs SET trimmed = ? WHERE key = ?", (positions[-1], key))
-            self.trim_to(positions[-1])
+            sql = "UPDATE jobs SET trimmed = ? WHERE key = ? RETURNING tenant"
+            for (tenant,) in self.db.execute(sql, (positions[-1], key)).fetchall():
+                self.trim_to(tenant, positions[-1])
         self._trimmed = {}
 
-    def trim_to(self, position: int) -> None:
-        """Take note that an event of that position is gone."""
-        self.db.execute("UPDATE marks SET value = max(value, ?) WHERE name = 'trimmed'", (position,))
+    def trim_to(self, tenant: str, position: int) -> None:
+        """Take note that an event of a tenant's jobs is gone, at that position."""
+        self.db.execute(TRIM_TO, (tenant, position))
 
     def save_counters(self) -> None:
         """Write what has changed in the counts."""

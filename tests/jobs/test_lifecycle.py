@@ -308,6 +308,14 @@ def test_what_need_not_start_by_now_or_was_tried_in_time_does_not_expire(job):
     assert later(job, Expired()) is job
 
 
+@pytest.mark.parametrize("event", [Released(TOKEN), Lost(TOKEN)])
+def test_what_was_started_in_time_does_not_expire_when_it_is_put_back(event):
+    running = transition(PENDING._replace(expires_at=NOW + 1), Claimed(TOKEN, "worker"), NOW)
+    waiting = later(running, event)
+    assert waiting.expires_at is None
+    assert later(waiting, Expired()) is waiting
+
+
 def test_an_edit_changes_what_it_names():
     job = later(PENDING, Edited(priority=3, tags={"a": "b"}))
     assert job == PENDING._replace(priority=3, tags={"a": "b"}, version=2)

@@ -106,6 +106,23 @@ class Claiming(Database):
         insert(store, *[new_job(queue="other") for _ in range(9)])
         assert "q" in {job.queue for job in claim(store, 2)}
 
+    def test_a_tenant_gets_no_more_turns_by_naming_a_thousand_queues(self, store):
+        insert(store, *[new_job(queue=f"q{n}") for n in range(1000)])
+        insert(store, theirs := new_job(tenant="theirs"))
+        assert theirs.id in ids(claim(store, 10))
+
+    def test_tenants_with_a_hundred_queues_and_with_one_take_turns(self, store):
+        for _ in range(5):
+            insert(store, *[new_job(queue=f"q{n}") for n in range(100)], new_job(tenant="theirs"))
+        claimed = [job.tenant for job in claim(store, 50)]
+        assert claimed.count("theirs") >= 4
+
+    def test_the_queues_of_a_tenant_take_its_turns_among_themselves(self, store):
+        insert(store, *[new_job(queue="q") for _ in range(30)])
+        insert(store, *[new_job(queue="r") for _ in range(30)])
+        queues = [job.queue for job in claim(store, 20)]
+        assert 5 <= queues.count("r") <= 15
+
     def test_what_is_held_back_is_not_claimed(self, store):
         insert(store, scheduled(1), scheduled(1, priority=100))
         assert claim(store, 9, now=NOW + 2 * SECOND) == []

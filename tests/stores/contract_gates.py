@@ -332,7 +332,7 @@ class Gating(Database):
         )
         pause(store, "ours", "empty", paused=True)
         assert queues(store) == [
-            Queue("default", paused=False, pending=2, running=0, oldest=NOW),
+            Queue("default", paused=False, pending=2, running=0, oldest=NOW - 5),
             Queue("empty", paused=True, pending=0, running=0, oldest=None),
             Queue("later", paused=False, pending=1, running=0, oldest=None),
         ]

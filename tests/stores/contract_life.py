@@ -235,6 +235,20 @@ class Living(Database):
         assert outcomes[0].run == 2
         assert isinstance(outcomes[1], KeyHeldError)
 
+    def test_a_new_run_has_its_key_also_where_another_had_it_before_in_the_batch(self, store):
+        first, second = failed(store, key="k"), failed(store, key="k")
+        outcomes = store.apply(
+            [
+                Insert([new_job(key="k", expires_at=NOW)]),
+                Promote(),
+                Change(first.id, (Reopened(),)),
+                Change(second.id, (Reopened(),)),
+            ],
+            NOW,
+        ).outcomes
+        assert outcomes[2].run == 2
+        assert isinstance(outcomes[3], KeyHeldError)
+
     # -- idempotency ---------------------------------------------------------
 
     def test_an_idempotency_key_stands_for_its_submission(self, store):
@@ -389,7 +403,8 @@ class Living(Database):
         change(store, ended, CancelRequested())
         assert isinstance(one(store, Purge(ended.id, "theirs")), JobNotFoundError)
         last = read(store.last_position())
-        assert store.apply([Purge(ended.id, "ours")], NOW) == ([None], [])
+        erased = get(store, ended)
+        assert store.apply([Purge(ended.id, "ours")], NOW) == ([None], [erased])
         assert get(store, ended) is None
         assert records(store, ended).records == []
         assert isinstance(one(store, Purge(ended.id, "ours")), JobNotFoundError)
@@ -397,6 +412,13 @@ class Living(Database):
         # Positions are cursors: none is dealt twice.
         assert read(store.last_position()) == last
         assert read(store.records("ours", 0, 9)).trimmed
+        assert not read(store.records("theirs", 0, 9)).trimmed
+
+    def test_an_end_is_told_also_when_the_job_is_erased_in_its_batch(self, store):
+        running = started(store)
+        end = Change(running.id, (Succeeded(running.token, "1"),))
+        (told_of,) = store.apply([end, Purge(running.id, "ours")], NOW).changed
+        assert (told_of.id, told_of.outcome) == (running.id, Outcome.SUCCEEDED)
 
     def test_positions_go_on_after_the_last_job_was_erased(self, open_store):
         first = open_store()

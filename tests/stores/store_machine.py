@@ -162,6 +162,7 @@ class StoreMachine(RuleBasedStateMachine):
     def apply(self, *operations: Operation) -> Applied:
         """Carry out a batch here and there, and compare what was done."""
         before = dict(self.jobs)
+        self.erased: set[str] = set()
         applied = self.store.apply(operations, self.now)
         pairs = list(zip(operations, applied.outcomes, strict=True))
         unlisted: set[str] = set()
@@ -188,6 +189,8 @@ class StoreMachine(RuleBasedStateMachine):
                     unlisted |= self.follow_sweep(operation, outcome)
         changed = {id_ for id_, job in self.jobs.items() if job != before.get(id_)}
         listed = {id_: ungated(job) for id_, job in changes_of(applied).items()}
+        assert self.erased <= set(listed)
+        listed = {id_: job for id_, job in listed.items() if id_ not in self.erased}
         assert changed - unlisted <= set(listed) <= changed
         assert listed == {id_: bare(self.jobs[id_]) for id_ in listed}
         return applied
@@ -342,6 +345,7 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert outcome is None
             del self.jobs[job.id]
+            self.erased.add(job.id)
 
     def follow_sweep(self, operation: Sweep, outcome: Any) -> set[str]:
         """Follow, and return whose results were dropped."""

@@ -8,7 +8,7 @@ from app.stores import rows, sqlite_batch, sqlite_routes, sqlite_work
 from app.stores.base import Filter, Paging
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_insert import HOLDER, KNOWN
-from app.stores.sqlite_reads import OF_JOB, OF_TENANT, OLDEST, Query
+from app.stores.sqlite_reads import OF_JOB, OF_TENANT, Query
 from app.stores.sqlite_sweep import OLD, OLD_KEYS, RESULTS
 from tests.stores.driving import NOW
 
@@ -72,7 +72,6 @@ ORDERED = {
     "retention of results": (RESULTS, (NOW, 0, 0, 5), "jobs_done"),
     "retention of idempotency keys": (OLD_KEYS, (NOW, 5), "idempotency_by_age"),
     "history of a job": (OF_JOB, (1, 0, "", "~", 5), "events_of_job (job=? AND position>?)"),
-    "oldest of a queue": (OLDEST, ("ours", "q"), "jobs_by_state (tenant=? AND state=?)"),
 }
 
 

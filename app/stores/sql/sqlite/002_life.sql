@@ -71,10 +71,8 @@ CREATE TABLE pauses (
     PRIMARY KEY (tenant, queue)
 ) STRICT, WITHOUT ROWID;
 
--- Single numbers. trimmed: the last event of any job that was dropped.
-CREATE TABLE marks (
-    name  TEXT PRIMARY KEY,
-    value INTEGER NOT NULL
+-- The last event that was dropped of any job of a tenant.
+CREATE TABLE trimmed (
+    tenant   TEXT PRIMARY KEY,
+    position INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-
-INSERT INTO marks VALUES ('trimmed', 0);
