@@ -27,6 +27,12 @@ MAX_BYTES = 1024 * 1024
 LARGE = 64 * 1024
 """Bytes of a body that are parsed on the event loop at most."""
 
+MAX_PARTS = 1_000_000
+"""Arrays, objects and keys that a body may have: ten thousand submissions of a hundred each.
+
+However large a body may be, parsing holds the interpreter for as long as these take.
+"""
+
 MAX_DEPTH = 100
 """Levels to which a body may be nested, the outermost included."""
 
@@ -126,6 +132,10 @@ def parse(body: bytes, kind: str = "invalid-submission") -> object:
     except UnicodeDecodeError as exc:
         raise ProblemError("invalid-json", f"the body is not UTF-8 (byte {exc.start})") from None
     strict = _STRICT if len(body) <= LARGE else _PATIENT
+    if len(body) > MAX_PARTS and _parts(body) > MAX_PARTS:
+        raise ProblemError(
+            "body-too-large", f"the body has more than {MAX_PARTS} arrays, objects and keys; send it in parts"
+        )
     try:
         value, finite = _decode(strict, text), True
     except _NotFiniteError:
@@ -137,6 +147,11 @@ def parse(body: bytes, kind: str = "invalid-submission") -> object:
     if not finite or (_looks_unstorable(text) and (strict is _PATIENT or not _encodes(value))):
         _refuse_unstorable(value, kind)
     return value
+
+
+def _parts(body: bytes) -> int:
+    """Count arrays, objects and keys, before any is made; those that stand in strings are counted too."""
+    return sum(map(body.count, (b"[", b"{", b'":')))
 
 
 class _NotFiniteError(Exception):

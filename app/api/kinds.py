@@ -133,7 +133,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "body-too-large": Kind(
             413,
             "The body is too large",
-            "A body may take 1 MiB, that of a batch 32 MiB.",
+            "A body may take 1 MiB, that of a batch 32 MiB, and have a million arrays, objects and keys.",
             "Store large input elsewhere and submit where it is; send a large batch in several.",
         ),
         "unsupported-media-type": Kind(

@@ -115,8 +115,12 @@ class Secrets:
         return _secret(schema) if self.hides(place) else schema
 
 
+VALUES = {"default", "examples", "const", "enum"}
+"""What a JSON Schema may tell of a value itself."""
+
+
 def _secret(schema: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in schema.items() if key not in ("default", "examples")}
+    kept = {key: value for key, value in schema.items() if key not in VALUES}
     return {**kept, "writeOnly": True, "format": "password"}
 
 

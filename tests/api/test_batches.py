@@ -190,6 +190,11 @@ def test_a_batch_may_take_32_mebibytes_and_not_a_byte_more(api):
     assert post(api, body).status_code == 202
 
 
+def test_a_batch_of_too_many_parts_is_refused_before_it_is_parsed(api):
+    items = b",".join([b"[]"] * 1_000_001)
+    refused(api, post(api, b'{"jobs": [{"task": "anything", "args": [%b]}]}' % items), 413, "body-too-large")
+
+
 def test_a_batch_knows_no_wait(empty):
     answer = empty.client.post("/jobs/batch?wait=1", json={"jobs": [GOOD]})
     assert refused(empty, answer, 422, "invalid-parameters") == [["query", "wait"]]

@@ -1,7 +1,7 @@
 """Secret parameters: which can be declared, and that their values are shown nowhere."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import AfterValidator, AliasChoices, AliasPath, BaseModel, Field
@@ -246,6 +246,15 @@ def test_a_secret_parameter_is_marked_in_the_schema_and_its_default_is_not_in_it
         "user": {"default": "ada", "title": "User", "type": "string"},
         "password": {"title": "Password", "type": "string", **MARKS},
     }
+
+
+def test_the_values_that_a_secret_may_have_are_not_in_the_schema():
+    def f(pin: Literal["4711"], level: Literal["a", "b"]):
+        """Take one of few."""
+
+    schema = of(f, "pin", "level").signature.parameters_schema()
+    assert "4711" not in str(schema)
+    assert "enum" not in schema["properties"]["level"]
 
 
 def test_a_secret_that_is_marked_by_its_other_name():
