@@ -159,7 +159,7 @@ def test_no_more_than_a_hundred_faults_of_ten_thousand_bad_items_are_named(empty
         b"{",
         b"\xff",
         b'{"jobs": [' + b"[" * 5_000 + b"]" * 5_000 + b"]}",
-        b"[" * 2_000_000,
+        b"[" * 900_000,
         b'{"jobs": [' + b"1" * 5_000 + b"]}",
         b'{"jobs": [{"task": "anything", "args": ' + b"[" * 97 + b"]" * 97 + b"}]}" + b" " * 100_000 + b"x",
         b'{"jobs": [{"task": "anything", "args": ' + b"[" * 98 + b"]" * 98 + b"}]}" + b" " * 100_000,
