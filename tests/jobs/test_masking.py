@@ -74,7 +74,7 @@ def test_what_names_no_parameter_is_refused(secret, fault):
 
 
 def test_a_function_with_any_keywords_may_have_any_secret():
-    task(secret=["token"])(with_rest)
+    assert task(secret=["token"])(with_rest) is with_rest
 
 
 # -- the arguments -----------------------------------------------------------

@@ -21,8 +21,7 @@ def test_each_point_of_the_list_is_in_the_code_and_none_is_there_that_the_list_d
 
 
 def test_nothing_happens_at_a_point_by_default():
-    for name in POINTS:
-        reached(name)
+    assert [reached(name) for name in POINTS] == [None] * len(POINTS)
 
 
 def test_what_was_installed_is_called_at_each_passage_of_its_point_and_at_no_other():
