@@ -1,6 +1,6 @@
 """The application: routes, errors and layers put together."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from inspect import getdoc
 from typing import Any
@@ -11,9 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
+from starlette.types import ASGIApp
 
 from app.api import docs, event_operations, openapi, operations
 from app.api.changes import ChangeRoutes
+from app.api.direct import Calls, Direct, Endpoint
 from app.api.documents import encode
 from app.api.edge import Failsafe, HeadAsGet
 from app.api.events import EventRoutes
@@ -24,11 +26,9 @@ from app.api.queues import QueueRoutes
 from app.api.replies import json_response
 from app.api.routes import HealthRoutes, JobRoutes, TaskRoutes
 from app.api.submissions import SubmissionRoutes
-from app.config import Settings
+from app.config import ApiKey, Settings
 from app.jobs.errors import JobError
 from app.service import Service, ServiceError
-
-Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 NO_TELEMETRY: Any = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
 """Looking for OpenTelemetry takes a fifth of the time that FastAPI spends on a request."""
@@ -53,9 +53,31 @@ class PlainRoute(APIRoute):
         return self.endpoint
 
 
+class Application(FastAPI):
+    """FastAPI within layers of our own.
+
+    keys: who may call. any_host: see `Guard`.
+    """
+
+    def __init__(self, keys: Sequence[ApiKey], *, any_host: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self._keys = keys
+        self._any_host = any_host
+        self.calls = Calls()
+        # Below Starlette's own layer, which would answer an error before the outer one sees it.
+        self.add_middleware(Failsafe)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what a request passes through, our own layers first."""
+        direct = Direct(super().build_middleware_stack(), self.calls)
+        return HeadAsGet(Failsafe(Guard(direct, self._keys, any_host=self._any_host)))
+
+
 def create_app(service: Service, settings: Settings) -> FastAPI:
     """Return the ASGI application that offers `service` over HTTP."""
-    app = FastAPI(
+    app = Application(
+        settings.keys,
+        any_host=not settings.local,
         title="Errand",
         version=_version(),
         openapi_url=None,
@@ -75,10 +97,6 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     _add_service(app, HealthRoutes(service))
     _add_pages(app, [task.name for task in service.tasks()], keys=bool(settings.keys))
     _add_errors(app)
-    # The last one added is the outermost.
-    app.add_middleware(Guard, keys=settings.keys, any_host=not settings.local)
-    app.add_middleware(Failsafe)
-    app.add_middleware(HeadAsGet)
     return app
 
 
@@ -89,7 +107,7 @@ def _version() -> str:
         return "0"
 
 
-def _add(app: FastAPI, call: str, endpoint: Endpoint, operation: openapi.Operation) -> None:
+def _add(app: Application, call: str, endpoint: Endpoint, operation: openapi.Operation) -> None:
     """Add a route. call: method and path."""
     method, path = call.split()
     tag = path.split("/")[1]
@@ -107,9 +125,10 @@ def _add(app: FastAPI, call: str, endpoint: Endpoint, operation: openapi.Operati
         response_class=Response,
         openapi_extra=operation.extra(),
     )
+    app.calls.add(method, path, endpoint)
 
 
-def _add_jobs(app: FastAPI, submissions: SubmissionRoutes, jobs: JobRoutes) -> None:
+def _add_jobs(app: Application, submissions: SubmissionRoutes, jobs: JobRoutes) -> None:
     _add(app, "POST /jobs", submissions.submit, operations.SUBMIT)
     _add(app, "POST /jobs/batch", submissions.submit_batch, operations.SUBMIT_BATCH)
     _add(app, "GET /jobs", jobs.list, operations.LIST_JOBS)
@@ -117,7 +136,7 @@ def _add_jobs(app: FastAPI, submissions: SubmissionRoutes, jobs: JobRoutes) -> N
     _add(app, "GET /jobs/{id}/result", jobs.result, operations.GET_RESULT)
 
 
-def _add_changes(app: FastAPI, changes: ChangeRoutes) -> None:
+def _add_changes(app: Application, changes: ChangeRoutes) -> None:
     _add(app, "DELETE /jobs/{id}", changes.cancel, operations.CANCEL)
     _add(app, "PATCH /jobs/{id}", changes.edit, operations.EDIT)
     _add(app, "POST /jobs/{id}/retry", changes.retry, operations.RETRY)
@@ -125,25 +144,25 @@ def _add_changes(app: FastAPI, changes: ChangeRoutes) -> None:
     _add(app, "POST /jobs/retry", changes.retry_all, operations.RETRY_ALL)
 
 
-def _add_queues(app: FastAPI, queues: QueueRoutes) -> None:
+def _add_queues(app: Application, queues: QueueRoutes) -> None:
     _add(app, "GET /queues", queues.list, operations.LIST_QUEUES)
     # A queue's name may have slashes.
     _add(app, "POST /queues/{name:path}/pause", queues.pause, operations.PAUSE)
     _add(app, "POST /queues/{name:path}/resume", queues.resume, operations.RESUME)
 
 
-def _add_events(app: FastAPI, events: EventRoutes) -> None:
+def _add_events(app: Application, events: EventRoutes) -> None:
     _add(app, "GET /jobs/{id}/events", events.follow, event_operations.FOLLOW)
     _add(app, "GET /jobs/{id}/logs", events.logs, event_operations.LOGS)
     _add(app, "GET /events", events.follow_all, event_operations.FOLLOW_ALL)
 
 
-def _add_tasks(app: FastAPI, tasks: TaskRoutes) -> None:
+def _add_tasks(app: Application, tasks: TaskRoutes) -> None:
     _add(app, "GET /tasks", tasks.list, operations.LIST_TASKS)
     _add(app, "GET /tasks/{name}", tasks.get, operations.GET_TASK)
 
 
-def _add_service(app: FastAPI, health: HealthRoutes) -> None:
+def _add_service(app: Application, health: HealthRoutes) -> None:
     _add(app, "GET /health/live", health.live, operations.LIVE)
     _add(app, "GET /health/ready", health.ready, operations.READY)
     _add(app, "GET /problems", docs.index, operations.LIST_PROBLEMS)
