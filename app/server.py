@@ -178,6 +178,8 @@ class _Server(uvicorn.Server):
             lifespan="off",
             log_config=None,
             access_log=False,
+            # Nothing looks at whom a proxy speaks for.
+            proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=CLOSE_SECONDS,
         )

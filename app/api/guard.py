@@ -9,7 +9,7 @@ No CORS header is ever sent.
 
 import hmac
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,6 +23,7 @@ DEFAULT_TENANT = "default"
 
 _OPEN = {"/", "/docs", "/openapi.json", "/problems"}
 _OPEN_BELOW = ("/docs/", "/problems/", "/health/")
+_LOOKED_AT = {b"host", b"authorization", b"origin", b"sec-fetch-site"}
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _LOCAL_HOST = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]*)?", re.IGNORECASE)
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
@@ -53,15 +54,15 @@ class Guard:
     def _tenant(self, scope: Scope) -> str:
         if self._keys:
             return DEFAULT_TENANT if _is_open(scope["path"]) else self._tenant_of_key(scope)
-        hosts = _headers(scope, b"host")
+        headers = _headers(scope)
         if not self._any_host:
-            _require_local(hosts)
+            _require_local(headers.get(b"host", ()))
         if scope["method"] not in _SAFE:
-            _require_same_site(scope, hosts)
+            _require_same_site(headers)
         return DEFAULT_TENANT
 
     def _tenant_of_key(self, scope: Scope) -> str:
-        headers = _headers(scope, b"authorization")
+        headers = _headers(scope).get(b"authorization", ())
         scheme, _, token = headers[0].partition(b" ") if len(headers) == 1 else (b"", b"", b"")
         if scheme.lower() != b"bearer":
             raise _unauthorized("the request bears no API key", "")
@@ -77,8 +78,13 @@ def _is_open(path: str) -> bool:
     return path in _OPEN or path.startswith(_OPEN_BELOW)
 
 
-def _headers(scope: Scope, wanted: bytes) -> list[bytes]:
-    return [value for name, value in scope["headers"] if name == wanted]
+def _headers(scope: Scope) -> dict[bytes, list[bytes]]:
+    """Return the headers that decide here."""
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in scope["headers"]:
+        if name in _LOOKED_AT:
+            found.setdefault(name, []).append(value)
+    return found
 
 
 def _unauthorized(reason: str, error: str) -> ProblemError:
@@ -91,11 +97,13 @@ def _require_local(hosts: Sequence[bytes]) -> None:
         raise ProblemError("misdirected-request", "the header `Host` must be localhost, 127.0.0.1 or [::1]")
 
 
-def _require_same_site(scope: Scope, hosts: Iterable[bytes]) -> None:
-    fetch_sites = [value.lower() for value in _headers(scope, b"sec-fetch-site")]
-    own = {host.lower() for host in hosts}
+def _require_same_site(headers: Mapping[bytes, Sequence[bytes]]) -> None:
+    if headers.keys() <= {b"host"}:
+        return
+    fetch_sites = [value.lower() for value in headers.get(b"sec-fetch-site", ())]
+    own = {host.lower() for host in headers.get(b"host", ())}
     if b"cross-site" in fetch_sites or any(
-        _names(origin).isdisjoint(own) for origin in _headers(scope, b"origin")
+        _names(origin).isdisjoint(own) for origin in headers.get(b"origin", ())
     ):
         raise ProblemError("cross-site", "a web page of another site may not change anything here")
 

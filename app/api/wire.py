@@ -29,21 +29,33 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._advanced = False
         self._framing = 0
+        self._deadline: float | None = None
+        """When to give up what is awaited, by the loop's clock; None while nothing is."""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
+        self._gathering = Gathering(transport, self.loop)
+        # It has all of a transport that is used.
+        self.transport = self._gathering  # type: ignore[assignment]
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._expect_nothing()
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Send what there is of the answer: all of it."""
+        self._gathering.flush()
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and count what brings no request further."""
-        if self._timer is None:
+        if self._deadline is None:
             # Not even an empty line between two requests may stop the clock.
             self._expect()
         self._advanced = False
@@ -82,16 +94,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self._expect()
 
     def _expect(self) -> None:
-        self._expect_nothing()
-        self._timer = self.loop.call_later(PATIENCE, self._give_up)
+        self._deadline = self.loop.time() + PATIENCE
+        if self._timer is None:
+            # One for many deadlines: it looks at the last one when it rings, which most never live to see.
+            self._timer = self.loop.call_at(self._deadline, self._ring)
 
     def _expect_nothing(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline = None
 
-    def _give_up(self) -> None:
-        if self._answering():
+    def _ring(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self.loop.time() < self._deadline:
+            self._timer = self.loop.call_at(self._deadline, self._ring)
+        elif self._answering():
             self._expect()
         else:
             self.transport.close()
@@ -108,6 +125,36 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self.transport.write(_problem(name, detail))
         self.transport.close()
+
+
+class Gathering:
+    """A transport that sends the head of an answer together with its body: each write is a system call."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._gathered: list[bytes] = []
+        self.is_closing = transport.is_closing
+        self.get_extra_info = transport.get_extra_info
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+
+    def write(self, data: bytes) -> None:
+        """Send this with what comes next, or when the loop has nothing else to do."""
+        if not self._gathered:
+            self._loop.call_soon(self.flush)
+        self._gathered.append(data)
+
+    def flush(self) -> None:
+        """Send what has gathered now."""
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._transport.write(b"".join(gathered))
+
+    def close(self) -> None:
+        """Close the connection when what was written is sent."""
+        self.flush()
+        self._transport.close()
 
 
 def _problem(name: str, detail: str) -> bytes:

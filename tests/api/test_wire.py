@@ -85,3 +85,39 @@ def test_an_answer_that_is_under_way_comes_before_the_end(monkeypatch):
     monkeypatch.setattr(wire, "PATIENCE", 0.05)
     answer = asyncio.run(until_closed(GET + b"garbage\r\n\r\n"))
     assert answer.startswith(b"HTTP/1.1 204")
+
+
+class Sent:
+    """A transport that notes what is written to it."""
+
+    def __init__(self):
+        self.written = []
+        self.closed = False
+
+    def write(self, data):
+        assert not self.closed
+        self.written.append(data)
+
+    def close(self):
+        self.closed = True
+
+    is_closing = get_extra_info = pause_reading = resume_reading = None
+
+
+def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once():
+    async def write():
+        sent = Sent()
+        gathering = wire.Gathering(sent, asyncio.get_running_loop())
+        gathering.write(b"head")
+        gathering.write(b"body")
+        assert sent.written == []
+        await asyncio.sleep(0)
+        gathering.write(b"next")
+        gathering.flush()
+        gathering.write(b"last")
+        gathering.close()
+        await asyncio.sleep(0)
+        return sent
+
+    sent = asyncio.run(write())
+    assert (sent.written, sent.closed) == ([b"headbody", b"next", b"last"], True)
