@@ -39,6 +39,7 @@ from app.stores.base import (
     Replayed,
     Store,
 )
+from app.stores.outbox import Outbox
 from app.stores.writer import Writer
 
 PROBE_AFTER = 5.0
@@ -77,6 +78,7 @@ class Service:
     ) -> None:
         self._store = store
         self._writer = writer
+        self._outbox = Outbox(writer)
         self._registry = registry
         self._clock = clock
         self._limits = limits
@@ -233,7 +235,7 @@ class Service:
 
     async def _write(self, operation: Operation) -> Any:
         with translated():
-            return await self._writer.submit(operation)
+            return await self._outbox.submit(operation)
 
     # -- the service itself --------------------------------------------------
 

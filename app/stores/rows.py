@@ -4,6 +4,8 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeVar
 
 from app.core import State
@@ -58,8 +60,15 @@ WHOLE = f"{SELECT_JOB}, arguments, shown, exception_type, exception_message, exc
 LISTED = f"{SELECT_JOB}, NULL, NULL, exception_type, exception_message, '', NULL"
 CALLED = f"{SELECT_JOB}, arguments, shown, NULL, NULL, NULL, NULL"
 
-SIZES = (256, 64, 16, 4, 1)
-"""How many rows one statement takes: few sizes, so that prepared statements are used again."""
+SIZES = (256, 64)
+"""How many of many rows one statement takes.
+
+Fewer than these are one statement, whatever their number: after each, the interpreter has to
+be waited for. There is a prepared statement for each number, see `STATEMENTS`.
+"""
+
+STATEMENTS = 1024
+"""Prepared statements that the writing connection keeps: some ten kinds, for each number of rows."""
 
 UUID_BYTES = 16
 
@@ -72,7 +81,7 @@ T = TypeVar("T")
 
 def new_row(key: int, job: Job, hold: Hold, turn: int) -> tuple[Any, ...]:
     """Return the values of JOB for a job that is new. hold: why it is not ready, the gates included."""
-    gated = job._replace(hold=hold)
+    gated = job if job.hold is hold else job._replace(hold=hold)
     return (*fixed_row(key, job), *rare_row(key, job)[1:], *moving_row(key, gated, None, turn)[1:])
 
 
@@ -87,7 +96,8 @@ def fixed_row(key: int, job: Job) -> tuple[Any, ...]:
 
 def rare_row(key: int, job: Job) -> tuple[Any, ...]:
     """Return the values of RARE."""
-    return (key, job.slot, json.dumps(job.tags, ensure_ascii=False), job.run, job.expires_at, job.limit_key)
+    tags = json.dumps(job.tags, ensure_ascii=False) if job.tags else "{}"
+    return (key, job.slot, tags, job.run, job.expires_at, job.limit_key)
 
 
 def moving_row(key: int, job: Job, blocked_by: str | None, turn: int) -> tuple[Any, ...]:
@@ -281,8 +291,11 @@ def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
         while len(rows) - start >= size:
             yield rows[start : start + size]
             start += size
+    if start < len(rows):
+        yield rows[start:]
 
 
+@lru_cache(STATEMENTS)
 def _values(count: int, width: int) -> str:
     return ", ".join([f"({_marks(width)})"] * count)
 
@@ -292,4 +305,4 @@ def _marks(count: int) -> str:
 
 
 def _flat(rows: Sequence[Row]) -> list[Any]:
-    return [value for row in rows for value in row]
+    return list(chain.from_iterable(rows))

@@ -36,7 +36,7 @@ from app.stores.base import (
 from app.stores.counters import Counters
 from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
-from app.stores.rows import waiting_lanes
+from app.stores.rows import STATEMENTS, waiting_lanes
 from app.stores.sqlite_batch import Batch
 from app.stores.sqlite_memory import Memory
 from app.stores.sqlite_reads import LAST_POSITION, Reads, reason_of
@@ -271,7 +271,11 @@ def _create(path: Path) -> None:
 def _connect(path: Path, lock_timeout: float) -> sqlite3.Connection:
     # Each connection is used by one thread at a time, but not by the one that opens it.
     return sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, timeout=lock_timeout, cached_statements=256
+        path,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=lock_timeout,
+        cached_statements=STATEMENTS,
     )
 
 

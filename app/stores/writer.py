@@ -31,9 +31,10 @@ from app.stores.trouble import Trouble
 LOGGER = logging.getLogger(__name__)
 
 BATCH = 1000
-"""Operations in one transaction at most: beyond that a commit's cost is spread thin enough."""
+"""Operations in one transaction after which no more are taken along: a commit is spread thin enough then."""
 
-_Item = tuple[Operation, Future[Any]]
+Item = tuple[Operation, Future[Any]]
+"""An operation, and the future of what becomes of it."""
 
 
 class Claimer:
@@ -67,7 +68,7 @@ class Writer:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._items: SimpleQueue[_Item | None] = SimpleQueue()
+        self._items: SimpleQueue[Sequence[Item] | None] = SimpleQueue()
         self._claimer = Claimer()
         self._listeners: list[Listener] = []
         self._ended = False
@@ -85,13 +86,17 @@ class Writer:
         that trying again would not help. It can be cancelled until its batch is begun.
         """
         future: Future[Any] = Future()
+        self.submit_all([(operation, future)])
+        return future
+
+    def submit_all(self, items: Sequence[Item]) -> None:
+        """Have operations carried out, in one batch unless it would be too long; as `submit` each."""
         # Under no lock, not even a reentrant one: the garbage collector may come in, a finalizer
         # submit and wait, and on the thread it waits for, a callback submit.
-        self._items.put((operation, future))
-        # After that: either this sees the end, or the thread finds the operation at its end.
+        self._items.put(items)
+        # After that: either this sees the end, or the thread finds the operations at its end.
         if self._ended:
             self._refuse_rest()
-        return future
 
     def attach(self, claimer: Claimer) -> None:
         """Let a worker claim from now on."""
@@ -116,7 +121,7 @@ class Writer:
     def _run(self) -> None:
         going = True
         while going:
-            batch: list[_Item] = []
+            batch: list[Item] = []
             going = self._gather(batch)
             # From here on a future can no longer be cancelled under the writer's hands.
             batch = [item for item in batch if item[1].set_running_or_notify_cancel()]
@@ -129,24 +134,24 @@ class Writer:
         """Refuse what has come too late; on the writer's thread at its end, after that on any."""
         with suppress(Empty):
             while True:
-                item = self._items.get_nowait()
-                if item is not None and item[1].set_running_or_notify_cancel():
-                    _refuse([item], StoreUnavailableError, "the service has stopped")
+                for item in self._items.get_nowait() or ():
+                    if item[1].set_running_or_notify_cancel():
+                        _refuse([item], StoreUnavailableError, "the service has stopped")
 
-    def _gather(self, batch: list[_Item]) -> bool:
+    def _gather(self, batch: list[Item]) -> bool:
         """Wait for an operation and take along what has gathered; False at the end."""
         try:
-            item = self._items.get()
-            while item is not None:
-                batch.append(item)
+            items = self._items.get()
+            while items is not None:
+                batch += items
                 if len(batch) >= BATCH:
                     return True
-                item = self._items.get_nowait()
+                items = self._items.get_nowait()
         except Empty:
             return True
         return False
 
-    def _commit(self, batch: Sequence[_Item]) -> None:
+    def _commit(self, batch: Sequence[Item]) -> None:
         try:
             claim = self._claimer.request()
         except Exception:
@@ -154,7 +159,7 @@ class Writer:
             claim = None
         self._carry_out(batch, claim)
 
-    def _carry_out(self, batch: Sequence[_Item], claim: Claim | None) -> None:
+    def _carry_out(self, batch: Sequence[Item], claim: Claim | None) -> None:
         operations = [operation for operation, _ in batch]
         reached("batch-gathered")
         try:
@@ -181,9 +186,9 @@ class Writer:
             trace = None if isinstance(exc, StoreError) else exc
             LOGGER.error("a batch of %d operations%s failed: %s", count, riding, exc, exc_info=trace)
 
-    def _carry_out_in_parts(self, batch: Sequence[_Item], claim: Claim | None, exc: Exception) -> None:
+    def _carry_out_in_parts(self, batch: Sequence[Item], claim: Claim | None, exc: Exception) -> None:
         """Find the operation that the batch failed by, so that the others do not suffer for it."""
-        parts: list[tuple[Sequence[_Item], Claim | None]]
+        parts: list[tuple[Sequence[Item], Claim | None]]
         if claim is not None and batch:
             # The claim last: what the others made ready must not wait for the next batch.
             parts = [(batch, None), ([], claim)]
@@ -200,7 +205,7 @@ class Writer:
         if claim is not None:
             _shielded(self._claimer.missed)
 
-    def _announce(self, batch: Sequence[_Item], applied: Applied, *, claimed: bool) -> None:
+    def _announce(self, batch: Sequence[Item], applied: Applied, *, claimed: bool) -> None:
         outcomes = list(applied.outcomes)
         if claimed:
             # The work first: everything else can wait while it runs.
@@ -231,7 +236,7 @@ def _resolve(future: Future[Any], outcome: Answer | Refusal) -> None:
         future.set_result(outcome)
 
 
-def _refuse(batch: Sequence[_Item], error: type[StoreError], message: str) -> None:
+def _refuse(batch: Sequence[Item], error: type[StoreError], message: str) -> None:
     for _, future in batch:
         # One each: a shared exception would gather the traceback of everybody who raises it.
         _shielded(future.set_exception, error(message))

@@ -74,10 +74,15 @@ def test_no_error_of_the_store_passes_through(serve, monkeypatch, error):
         future.set_exception(error("/some/path: SELECT something"))
         return future
 
+    def refuse_all_to_write(items):
+        for _, future in items:
+            future.set_exception(error("/some/path: SELECT something"))
+
     async def test(service: Service):
         for name in ("get", "list", "recall", "queues"):
             monkeypatch.setattr(service.house.store, name, refuse)
         monkeypatch.setattr(service.house.writer, "submit", refuse_to_write)
+        monkeypatch.setattr(service.house.writer, "submit_all", refuse_all_to_write)
         monkeypatch.setattr(service.house.writer, "committed_within", lambda seconds: False)
         raised = []
         for call in calls(service):

@@ -1,5 +1,6 @@
 """The writer: batches that threads share, and what may go wrong in one."""
 
+import asyncio
 import logging
 import sqlite3
 import threading
@@ -23,6 +24,7 @@ from app.stores.base import (
     QueueFullError,
     StoreUnavailableError,
 )
+from app.stores.outbox import Outbox
 from app.stores.sqlite import SqliteStore
 from app.stores.writer import BATCH, Claimer, Writer
 from tests.stores.driving import NOW, get, new_job
@@ -118,6 +120,31 @@ def test_what_threads_submit_during_a_commit_shares_the_next_one(gated):
     store.gate.release(2)
     assert {future.result(SOON)[0].id for future in futures} == {job.id for job in jobs}
     assert [len(batch) for batch in store.batches] == [1, 40]
+
+
+def test_what_a_loop_submits_in_one_turn_is_one_batch_of_its_own(gated):
+    store, writer = gated
+
+    async def submit():
+        outbox = Outbox(writer)
+        futures = [outbox.submit(Insert([new_job()])) for _ in range(40)]
+        assert not any(future.running() for future in futures)
+        store.gate.release(2)
+        return [await future for future in futures]
+
+    assert len(asyncio.run(submit())) == 40
+    assert [len(batch) for batch in store.batches] == [1, 40]
+
+
+def test_a_loop_that_submits_after_the_end_is_refused(store):
+    writer = Writer(store, lambda: NOW)
+    writer.close()
+
+    async def submit():
+        return await Outbox(writer).submit(Probe())
+
+    with pytest.raises(StoreUnavailableError, match="the service has stopped"):
+        asyncio.run(submit())
 
 
 def test_a_batch_has_a_largest_size(gated):
