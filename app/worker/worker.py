@@ -64,7 +64,9 @@ class Worker(Claimer):
         self._writer = writer
         self._registry = registry
         self._lock = threading.Condition()
-        self._free = dict(slots)
+        # Of a kind that no task has, nothing can be claimed: the search for it would ride in every batch.
+        kinds = {definition.slot for definition in registry}
+        self._free = {slot: n for slot, n in slots.items() if slot in kinds}
         self._executions: dict[str, Execution] = {}
         self._claiming = False
         self._answered = True

@@ -34,6 +34,10 @@ def no_gc():
     gc.enable()
 
 
+THREADS = 2
+"""Those of a house's pools, as long as it is not told otherwise."""
+
+
 def quiet(house):
     """Return when the threads have put down what they had in hand."""
 
@@ -42,7 +46,7 @@ def quiet(house):
 
     pools = house.worker.pools
     for pool in (pools.jobs, pools.steps, pools.calls.lane("quiet"), pools.parts.lane("quiet")):
-        done = [pool.submit(nothing) for _ in range(house.worker._free["thread"])]
+        done = [pool.submit(nothing) for _ in range(THREADS)]
         for future in done:
             future.result(PATIENCE)
     house.flush()

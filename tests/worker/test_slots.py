@@ -2,7 +2,8 @@ import threading
 
 from app.core import Future, State
 from app.jobs.context import submit
-from app.stores.base import Probe, StoreUnavailableError
+from app.jobs.model import Slot
+from app.stores.base import Claim, Probe, StoreUnavailableError
 from tests.worker.house import PATIENCE
 
 
@@ -158,6 +159,14 @@ def test_a_slot_is_kept_until_the_calls_of_the_job_have_ended(run):
     assert (house.wait_for(job).result, house.wait_for(after).result) == ('"done"', '"ran"')
 
 
+def test_nothing_is_claimed_of_a_kind_that_no_task_has(run):
+    def plain():
+        pass
+
+    house = run(plain)
+    assert house.worker.request() == Claim(house.worker.name, {Slot.THREAD: 2})
+
+
 def test_all_slots_are_free_again_whatever_has_become_of_their_jobs(run):
     def succeed():
         return 1
@@ -180,7 +189,7 @@ def test_all_slots_are_free_again_whatever_has_become_of_their_jobs(run):
     ]
     assert all(house.wait_for(job).done for job in jobs)
     house.flush()
-    assert house.worker._free == {"thread": 2, "process": 2, "coroutine": 2}
+    assert house.worker._free == {"thread": 2, "coroutine": 2}
     assert house.worker._executions == {}
 
 

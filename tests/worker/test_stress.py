@@ -88,6 +88,6 @@ def test_every_job_ends_once_with_a_true_record_whatever_is_cancelled_when(run):
     finals = [job.id for batch in house.batches for job in batch if job.done]
     assert len(finals) == len(set(finals)) == JOBS
     assert (house.worker._free, house.worker._executions) == (
-        {"thread": 3, "process": 2, "coroutine": 20},
+        {"thread": 3, "coroutine": 20},
         {},
     )
