@@ -89,7 +89,7 @@ python: ## Say which Python is used, or what is missing
 constraints: ## Pin today's releases in constraints.txt (needs python3.11)
 	@rm -rf .venv-constraints
 	@python3.11 -m venv .venv-constraints
-	@.venv-constraints/bin/python -m pip --disable-pip-version-check install -qq '.[dev,postgres]'
+	@.venv-constraints/bin/python -m pip --disable-pip-version-check install -qq '.[dev,bench,postgres]'
 	@.venv-constraints/bin/python -m pip freeze --exclude errand-jobs > .venv-constraints/frozen
 	@{ sed '/^#/!d' constraints.txt; \
 	  awk -F == '{ name = tolower($$1); gsub("_", "-", name); print name "==" $$2 }' \
