@@ -40,7 +40,7 @@ SOURCES := $(shell find app tests benchmarks -type f ! -name '*.pyc' 2>/dev/null
 
 # An interrupted pip or pytest must not leave a stamp that claims it had finished.
 .DELETE_ON_ERROR:
-.PHONY: help serve test check lint coverage bench-core bench-claims clean python constraints FORCE
+.PHONY: help serve test check lint coverage bench bench-smoke bench-core bench-claims clean python constraints FORCE
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,12 @@ lint: $(VENV)/.dev
 
 coverage: $(VENV)/.passed
 	@$(RUN) -m coverage report --include='app/core/*,app/jobs/*' --fail-under=100
+
+bench: $(VENV)/.bench ## Measure the service against its peers; writes benchmarks/service.md and .png
+	@$(RUN) -m benchmarks.service --write benchmarks
+
+bench-smoke: $(VENV)/.bench ## Run everything that is measured once, to see that it still runs
+	@$(RUN) -m benchmarks.service --quick
 
 bench-core: $(VENV)/.serve ## Measure the core against the standard library
 	@$(RUN) -m benchmarks.core
@@ -113,7 +119,8 @@ $(VENV)/.passed: $(SOURCES) pyproject.toml | $(VENV)/.test
 $(VENV)/.serve: EXTRA :=
 $(VENV)/.test: EXTRA := [test]
 $(VENV)/.dev: EXTRA := [dev]
-$(VENV)/.serve $(VENV)/.test $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.bench: EXTRA := [bench]
+$(VENV)/.serve $(VENV)/.test $(VENV)/.dev $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing errand-jobs$(EXTRA) into $(VENV)"
 	@$(RUN) $(PIP_INSTALL) --editable '.$(EXTRA)'
 	@touch $@

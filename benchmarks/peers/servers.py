@@ -57,6 +57,11 @@ class Child:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
     def check(self) -> None:
         """Raise RuntimeError when it has ended."""
         if self._process.poll() is not None:
@@ -156,6 +161,13 @@ def serve(front: str, workers: Sequence[Sequence[str]], store: str, folder: Path
         first: list[str] = []
         until(lambda: runs(port, first), children)
         yield f"http://{LOOPBACK}:{port}"
+
+
+def listens(port: int) -> bool:
+    """Tell whether somebody listens."""
+    with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+        return True
+    return False
 
 
 def runs(port: int, first: list[str]) -> bool:

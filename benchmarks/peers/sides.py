@@ -31,6 +31,11 @@ class Side:
     programs: tuple[str, ...]
     start: Callable[[Path], AbstractContextManager[str]]
 
+    @property
+    def durable(self) -> bool:
+        """Whether a job is synced to disk before its submission is answered."""
+        return "synced to disk" in self.durability
+
     def missing(self) -> str | None:
         """Return why it cannot start here; None when it can."""
         lacking = [f"{name} is not installed" for name in self.packages if installed(name) is None]

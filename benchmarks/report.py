@@ -1,0 +1,56 @@
+"""What the comparison found, as a table and as a picture."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """A figure. ratio: of ours to theirs. target: what it has to be. least: whether at least, or at most."""
+
+    figure: str
+    ours: str
+    theirs: str
+    ratio: float
+    target: float
+    least: bool = True
+
+    @property
+    def met(self) -> bool:
+        """Whether it is what it has to be."""
+        return self.ratio >= self.target if self.least else self.ratio <= self.target
+
+    @property
+    def cells(self) -> Sequence[str]:
+        """The row as text."""
+        target = f"{'at least' if self.least else 'at most'} {self.target:g}"
+        return self.figure, self.ours, self.theirs, f"{self.ratio:.2f}", target, "yes" if self.met else "NO"
+
+
+HEADER = ("figure", "ours", "theirs", "ratio", "target", "met?")
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def picture(rows: Sequence[Row], path: Path) -> None:
+    """Draw how each figure stands to its target: a bar that reaches the line has met it."""
+    # Imported here, because whoever wants the table only need not have it.
+    pyplot: Any = import_module("matplotlib.pyplot")
+    reached = [row.ratio / row.target if row.least else row.target / row.ratio for row in rows]
+    figure, axes = pyplot.subplots(figsize=(10, 0.42 * len(rows) + 1.2), layout="constrained")
+    colours = ["#2f7d5b" if row.met else "#c2553a" for row in rows]
+    bars = axes.barh([row.figure for row in rows], reached, color=colours)
+    axes.bar_label(bars, [f"{row.ratio:.2f}" for row in rows], padding=4)
+    axes.axvline(1, color="#444444", linewidth=1)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([0.5, 1, 2, 4, 8], ["half the target", "target", "twice", "4 times", "8 times"])
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title("How each ratio stands to its target", loc="left")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
