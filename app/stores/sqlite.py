@@ -296,6 +296,9 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     _require_ours(db, path)
     _require(db, "PRAGMA journal_mode = WAL", "wal", path)
     db.execute("PRAGMA synchronous = FULL")
+    # What a statement would have to undo if it failed half-way is kept meanwhile; in a file, it is
+    # written twice and made anew for each transaction.
+    db.execute("PRAGMA temp_store = MEMORY")
     if sys.platform == "darwin":
         # fsync alone leaves the data in the drive's cache there.
         db.execute("PRAGMA fullfsync = ON")

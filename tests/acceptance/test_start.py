@@ -32,6 +32,15 @@ def test_it_says_where_it_listens_what_it_knows_and_how_to_try_it(tmp_path):
     assert (tmp_path / "errand.db").exists()
 
 
+def test_what_was_loaded_at_the_start_is_not_walked_by_the_collector_again(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import gc\nfrom app import task\n@task\ndef frozen(): return gc.get_freeze_count()\n"
+    )
+    with service(tmp_path, ERRAND_TASKS="mine") as running:
+        job = running.client.post("/jobs", json={"task": "frozen"}, headers={"Prefer": "wait=30"}).json()
+    assert job["result"] > 50_000
+
+
 def test_flags_and_variables_mean_the_same(tmp_path):
     (tmp_path / "mine.py").write_text("from app import task\n@task\ndef mine(): return 1\n")
     settings = {"ERRAND_DATABASE": "sqlite:///other.db", "ERRAND_TASKS": "mine,app.tasks"}

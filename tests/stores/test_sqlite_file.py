@@ -433,3 +433,10 @@ FIRST_JOB = """
 def test_only_what_is_missing_is_migrated():
     assert migrate.missing("sqlite", 0) == migrate.migrations("sqlite")
     assert migrate.missing("sqlite", migrate.migrations("sqlite")[-1].version) == []
+
+
+def test_what_a_statement_keeps_for_the_case_that_it_fails_is_kept_in_memory(tmp_path):
+    """In a file it would be written twice, in one made anew for each transaction."""
+    with closing(SqliteStore(tmp_path / "errand.db")) as store:
+        (in_memory,) = store._db.execute("PRAGMA temp_store").fetchone()
+        assert in_memory == 2
