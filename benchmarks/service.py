@@ -59,7 +59,7 @@ class Sizes(NamedTuple):
     pending: int
 
 
-FULL = Sizes(rounds=5, seconds=4, jobs=5_000, slow=500, batches=10, waits=200, pending=100_000)
+FULL = Sizes(rounds=5, seconds=4, jobs=5_000, slow=200, batches=10, waits=200, pending=100_000)
 QUICK = Sizes(rounds=1, seconds=0.2, jobs=20, slow=20, batches=1, waits=3, pending=1_000)
 
 
