@@ -19,6 +19,10 @@ PATIENCE = 20.0
 """Seconds that a connection gets for the head of a request, and for each further piece of its body."""
 
 
+GATHERED = 64 * 1024
+"""Bytes that are gathered before they are sent."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses heads and trailers that are too large, closes for what does not come, answers with problems.
 
@@ -134,6 +138,7 @@ class Gathering:
         self._transport = transport
         self._loop = loop
         self._gathered: list[bytes] = []
+        self._size = 0
         self.is_closing = transport.is_closing
         self.get_extra_info = transport.get_extra_info
         self.pause_reading = transport.pause_reading
@@ -144,11 +149,15 @@ class Gathering:
         if not self._gathered:
             self._loop.call_soon(self.flush)
         self._gathered.append(data)
+        self._size += len(data)
+        if self._size > GATHERED:
+            # Only what is sent can tell a stream to wait for its reader.
+            self.flush()
 
     def flush(self) -> None:
         """Send what has gathered now."""
         if self._gathered:
-            gathered, self._gathered = self._gathered, []
+            gathered, self._gathered, self._size = self._gathered, [], 0
             self._transport.write(b"".join(gathered))
 
     def close(self) -> None:

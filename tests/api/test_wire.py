@@ -121,3 +121,16 @@ def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once():
 
     sent = asyncio.run(write())
     assert (sent.written, sent.closed) == ([b"headbody", b"next", b"last"], True)
+
+
+def test_no_more_is_gathered_than_a_reader_can_be_waited_for():
+    async def write():
+        sent = Sent()
+        gathering = wire.Gathering(sent, asyncio.get_running_loop())
+        for _ in range(5):
+            gathering.write(bytes(wire.GATHERED // 2))
+        gathering.flush()
+        return [len(data) for data in sent.written]
+
+    piece = wire.GATHERED // 2
+    assert asyncio.run(write()) == [3 * piece, 2 * piece]
