@@ -74,7 +74,7 @@ bench: $(VENV)/.bench ## Measure the service against its peers; writes benchmark
 	@$(RUN) -m benchmarks.service --write benchmarks
 
 bench-smoke: $(VENV)/.bench ## Run everything that is measured once, to see that it still runs
-	@$(RUN) -m benchmarks.service --quick
+	@$(RUN) -m benchmarks.service --quick --write $(VENV)
 
 bench-core: $(VENV)/.serve ## Measure the core against the standard library
 	@$(RUN) -m benchmarks.core

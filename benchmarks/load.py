@@ -1,8 +1,8 @@
 """A client that asks more of a service than the service can give: HTTP/1.1 over kept connections.
 
 Written on asyncio's protocols, because the usual clients take longer over a request than a
-service does, and would be what is measured. `capacity` tells what this one can do at most: it
-is run against a server that does nothing but answer.
+service does, and would be what is measured. What this one can do at most is measured against
+`serve_nothing`, which does nothing but answer.
 """
 
 import asyncio
@@ -66,10 +66,6 @@ class Connection(asyncio.Protocol):
         self._answered = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._answered
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._transport.close()
 
 
 class Caller:

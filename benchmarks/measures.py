@@ -15,15 +15,10 @@ def submission(base: str, **fields: Any) -> bytes:
     return Caller(base).request("POST", "/jobs", {"task": "nothing", **fields})
 
 
-async def load_of(base: str, seconds: float, **fields: Any) -> Load:
-    """Submit as much as is accepted."""
-    request = submission(base, **fields)
-    return await saturate(base, request, 202, connections=CONNECTIONS, seconds=seconds)
-
-
 async def accepted(base: str, seconds: float, **fields: Any) -> float:
     """Return the submissions that are accepted in a second."""
-    return (await load_of(base, seconds, **fields)).rate
+    request = submission(base, **fields)
+    return (await saturate(base, request, 202, connections=CONNECTIONS, seconds=seconds)).rate
 
 
 async def slowest(base: str, seconds: float, rate: float) -> float:

@@ -90,7 +90,7 @@ class Writer:
         return future
 
     def submit_all(self, items: Sequence[Item]) -> None:
-        """Have operations carried out, in one batch unless it would be too long; as `submit` each."""
+        """Have operations carried out in one batch; each as by `submit`."""
         # Under no lock, not even a reentrant one: the garbage collector may come in, a finalizer
         # submit and wait, and on the thread it waits for, a callback submit.
         self._items.put(items)
