@@ -9,11 +9,15 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from itertools import chain
 from statistics import quantiles
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
+
+Protocol = TypeVar("Protocol", bound=asyncio.Protocol)
 
 END_OF_HEAD = b"\r\n\r\n"
 LENGTH = b"\r\ncontent-length: "
@@ -30,12 +34,24 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+def parsed(received: bytes) -> Answer | None:
+    """Return the answer when all of it was received; None before."""
+    head_end = received.find(END_OF_HEAD)
+    if head_end < 0:
+        return None
+    length = received[:head_end].lower().partition(LENGTH)[2].partition(b"\r")[0]
+    start = head_end + len(END_OF_HEAD)
+    if len(received) < start + int(length or 0):
+        return None
+    return Answer(int(received[9:12]), received[start:])
+
+
 class Connection(asyncio.Protocol):
     """A kept connection on which one request at a time is made."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport
-        self._received = bytearray()
+        self._received = b""
         self._answered: asyncio.Future[Answer] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as of TCP
@@ -50,16 +66,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer the request when all of its answer is here."""
         self._received += data
-        head_end = self._received.find(END_OF_HEAD)
-        if head_end < 0:
-            return
-        head = bytes(self._received[:head_end]).lower()
-        length = int(head.partition(LENGTH)[2].partition(b"\r")[0] or 0)
-        end = head_end + len(END_OF_HEAD) + length
-        if len(self._received) >= end and self._answered is not None:
-            body = bytes(self._received[head_end + len(END_OF_HEAD) : end])
-            del self._received[:end]
-            self._answered.set_result(Answer(int(head[9:12]), body))
+        answer = parsed(self._received)
+        if answer is not None and self._answered is not None:
+            self._received = b""
+            self._answered.set_result(answer)
 
     async def ask(self, request: bytes) -> Answer:
         """Send a request and return its answer."""
@@ -75,11 +85,15 @@ class Caller:
         parts = urlsplit(base)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
 
-    @asynccontextmanager
-    async def connections(self, count: int) -> AsyncIterator[Sequence[Connection]]:
+    def connections(self, count: int) -> AbstractAsyncContextManager[Sequence[Connection]]:
         """Open connections, and close them in the end."""
+        return self.opened(count, Connection)
+
+    @asynccontextmanager
+    async def opened(self, count: int, make: Callable[[], Protocol]) -> AsyncIterator[Sequence[Protocol]]:
+        """Open connections of a protocol of one's own, and close them in the end."""
         loop = asyncio.get_running_loop()
-        made = [await loop.create_connection(Connection, self._host, self._port) for _ in range(count)]
+        made = [await loop.create_connection(make, self._host, self._port) for _ in range(count)]
         try:
             yield [connection for _, connection in made]
         finally:
@@ -112,19 +126,58 @@ class Load(NamedTuple):
         return quantiles(self.latencies, n=100, method="inclusive")[percent - 1]
 
 
+class Repeater(asyncio.Protocol):
+    """A connection on which the same request is made as soon as it was answered, until a time.
+
+    done: what became of it. Without coroutines, which would take as long as the rest of the client.
+    """
+
+    def __init__(self, request: bytes, expected: int, until: float) -> None:
+        self._request, self._expected, self._until = request, expected, until
+        self._transport: asyncio.Transport
+        self._received = b""
+        self._sent = 0.0
+        self._latencies: list[float] = []
+        self.done: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as of TCP
+        """Make the first request."""
+        self._transport = transport
+        self._send(perf_counter())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what is not at its end."""
+        if not self.done.done():
+            self.done.set_exception(exc or ConnectionError("closed before the answer"))
+
+    def data_received(self, data: bytes) -> None:
+        """Note the time when all of an answer is here, and make the next request."""
+        self._received += data
+        answer = parsed(self._received)
+        if answer is None:
+            return
+        now = perf_counter()
+        self._received = b""
+        self._latencies.append(now - self._sent)
+        if answer.status != self._expected:
+            self.done.set_exception(refused(answer, self._expected))
+        elif now >= self._until:
+            self.done.set_result(self._latencies)
+        else:
+            self._send(now)
+
+    def _send(self, now: float) -> None:
+        self._sent = now
+        self._transport.write(self._request)
+
+
 async def saturate(base: str, request: bytes, expected: int, *, connections: int, seconds: float) -> Load:
     """Make the same request on each connection as soon as the last one is answered (closed loop)."""
-    latencies: list[float] = []
     begun = perf_counter()
-    async with Caller(base).connections(connections) as opened:
-
-        async def repeat(connection: Connection) -> None:
-            while (start := perf_counter()) - begun < seconds:
-                require(await connection.ask(request), expected)
-                latencies.append(perf_counter() - start)
-
-        await _all(map(repeat, opened))
-        return Load(sorted(latencies), perf_counter() - begun)
+    make = partial(Repeater, request, expected, begun + seconds)
+    async with Caller(base).opened(connections, make) as opened:
+        latencies = await asyncio.gather(*(connection.done for connection in opened))
+        return Load(sorted(chain.from_iterable(latencies)), perf_counter() - begun)
 
 
 async def one_by_one(base: str, request: bytes, expected: int, count: int) -> Load:
@@ -188,8 +241,12 @@ async def _until(due: float) -> None:
 def require(answer: Answer, expected: int) -> None:
     """Raise RuntimeError for any other status: what is refused is quickly answered."""
     if answer.status != expected:
-        msg = f"{answer.status} in place of {expected}: {answer.body[:200]!r}"
-        raise RuntimeError(msg)
+        raise refused(answer, expected)
+
+
+def refused(answer: Answer, expected: int) -> RuntimeError:
+    """Return the error of an answer that is of another status."""
+    return RuntimeError(f"{answer.status} in place of {expected}: {answer.body[:200]!r}")
 
 
 async def each(

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
+from app.api.headers import header_lines
 from app.api.incoming import NoBody
 from app.api.problems import MAX_FAULTS, ProblemError, invalid
 from app.jobs.errors import Fault
@@ -56,7 +57,7 @@ async def read_json(request: Request, kind: str = "invalid-submission") -> objec
 
 async def read_bytes(request: Request, limit: int = MAX_BYTES) -> bytes:
     """Return a body that is announced as JSON. limit: bytes. Raises ProblemError (415, 413)."""
-    require_json(request.headers.getlist("content-type"), request.headers.get("content-encoding"))
+    _require_json(request)
     return await _read(request, limit)
 
 
@@ -64,16 +65,18 @@ async def require_no_body(request: Request) -> None:
     """Raise ProblemError (415, 413, 400, 422) unless there is no body, or an empty object."""
     body = await _read(request, MAX_BYTES)
     if body:
-        require_json(request.headers.getlist("content-type"), request.headers.get("content-encoding"))
+        _require_json(request)
         read_as(NoBody, parse(body, INVALID_BODY), INVALID_BODY)
 
 
-def require_json(content_types: list[str], encoding: str | None = None) -> None:
+def _require_json(request: Request) -> None:
     """Raise ProblemError (415) unless the headers announce plain JSON in UTF-8."""
-    if content_types == [JSON_TYPE] and encoding is None:
+    content_types = header_lines(request, b"content-type")
+    encodings = header_lines(request, b"content-encoding")
+    if content_types == [JSON_TYPE] and not encodings:
         return
-    if (encoding or "identity").lower() != "identity":
-        _refuse_type(f"a body with `Content-Encoding: {encoding}` is not understood; send it as it is")
+    if encodings and encodings[0].lower() not in ("", "identity"):
+        _refuse_type(f"a body with `Content-Encoding: {encodings[0]}` is not understood; send it as it is")
     if len(content_types) != 1:
         _refuse_type(f"the request has {len(content_types) or 'no'} `Content-Type` header(s)")
     name, *parameters = content_types[0].lower().split(";")
@@ -94,7 +97,7 @@ def _refuse_type(reason: str) -> NoReturn:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    announced = request.headers.get("content-length", "")
+    announced = next(iter(header_lines(request, b"content-length")), "")
     if announced.isdecimal() and int(announced[:20]) > limit:
         # Before anything is received: a client that asks first (`Expect: 100-continue`) sends nothing.
         _refuse_size(limit)

@@ -8,6 +8,8 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import Any, overload
 
 from app.jobs.model import Attempt, Cancellation, Failure, Job, Progress
@@ -24,9 +26,9 @@ def job_document(job: Job) -> bytes:
     """Return the whole job."""
     # Objects without their braces: `arguments` is {"args":[...],"kwargs":{...}}, as the service stores it.
     return (
-        f'{{"id":"{job.id}","task":{encode(job.task)},{(job.shown or job.arguments)[1:-1]},{_state(job)},'
-        f'"result":{"null" if job.result is None else job.result},"exception":{_json(job.exception)},'
-        f'{_history(job)},"attempts":{encode(_attempts(job))},{_rest(job)}}}\n'
+        f'{{"id":"{job.id}","task":{encode_basestring(job.task)},{(job.shown or job.arguments)[1:-1]},'
+        f'{_state(job)},"result":{"null" if job.result is None else job.result},'
+        f'"exception":{_json(job.exception)},{_history(job)},"attempts":[{_attempts(job)}],{_rest(job)}}}\n'
     ).encode()
 
 
@@ -35,7 +37,7 @@ def listed_job(job: Job) -> str:
     failure = job.exception
     shown = "null" if failure is None else encode({"type": failure.type, "message": failure.message})
     return (
-        f'{{"id":"{job.id}","task":{encode(job.task)},{_state(job)},"exception":{shown},'
+        f'{{"id":"{job.id}","task":{encode_basestring(job.task)},{_state(job)},"exception":{shown},'
         f"{_history(job)},{_rest(job)}}}"
     )
 
@@ -61,8 +63,9 @@ def exception(failure: Failure | None) -> dict[str, str] | None:
 
 def _state(job: Job) -> str:
     outcome = "null" if job.outcome is None else f'"{job.outcome}"'
+    tags = encode(job.tags) if job.tags else "{}"
     return (
-        f'"queue":{encode(job.queue)},"priority":{job.priority},"tags":{encode(job.tags)},'
+        f'"queue":{encode_basestring(job.queue)},"priority":{job.priority},"tags":{tags},'
         f'"key":{_text(job.key)},"state":"{job.state}","outcome":{outcome}'
     )
 
@@ -75,7 +78,7 @@ def _rest(job: Job) -> str:
     here = f'"/jobs/{job.id}'
     return (
         f'"progress":{_json(job.progress)},"cancellation":{_cancellation(job.cancellation)},'
-        f'"timeout":{_text(job.timeout)},'
+        f'"timeout":{"null" if job.timeout is None else encode(job.timeout)},'
         f'"created_at":{_time(job.created_at)},"run_at":{_time(job.run_at)},'
         f'"started_at":{_time(job.started_at)},"finished_at":{_time(job.finished_at)},'
         f'"expires_at":{_time(job.expires_at)},"version":{job.version},'
@@ -83,8 +86,8 @@ def _rest(job: Job) -> str:
     )
 
 
-def _text(value: str | float | None) -> str:
-    return "null" if value is None else encode(value)
+def _text(value: str | None) -> str:
+    return "null" if value is None else encode_basestring(value)
 
 
 def _time(microseconds: int | None) -> str:
@@ -101,19 +104,20 @@ def _cancellation(cancellation: Cancellation | None) -> str:
     return encode({**cancellation._asdict(), "requested_at": time_text(cancellation.requested_at)})
 
 
-def _attempts(job: Job) -> list[dict[str, Any]]:
+def _attempts(job: Job) -> str:
     """Return all attempts: the one that runs, or was the last, is in the job's own fields."""
+    if job.started_at is None:
+        return ",".join(map(_attempt, job.attempts))
     own = Attempt(job.run, job.attempt, job.worker, job.started_at, job.finished_at, job.exception)
-    attempts = job.attempts if job.started_at is None else (*job.attempts, own)
-    return [
-        {
-            **attempt._asdict(),
-            "started_at": time_text(attempt.started_at),
-            "finished_at": time_text(attempt.finished_at),
-            "exception": exception(attempt.exception),
-        }
-        for attempt in attempts
-    ]
+    return ",".join(map(_attempt, (*job.attempts, own)))
+
+
+def _attempt(attempt: Attempt) -> str:
+    return (
+        f'{{"run":{attempt.run},"number":{attempt.number},"worker":{_text(attempt.worker)},'
+        f'"started_at":{_time(attempt.started_at)},"finished_at":{_time(attempt.finished_at)},'
+        f'"exception":{_json(attempt.exception)}}}'
+    )
 
 
 def _finite(value: Any) -> Any:
@@ -133,7 +137,14 @@ def time_text(microseconds: int | None) -> str | None:
     """Return a time in RFC 3339, UTC, with microseconds; None for None."""
     if microseconds is None:
         return None
-    return (_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds") + "Z"
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    return f"{_second_text(seconds)}.{fraction:06}Z"
+
+
+# The times of a job, and of those beside it, are a few seconds.
+@lru_cache(256)
+def _second_text(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()
 
 
 def task_document(task: TaskDefinition) -> dict[str, Any]:

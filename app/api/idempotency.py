@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from app.api.headers import header_lines
 from app.api.problems import invalid
 from app.jobs.errors import Fault
 
@@ -34,7 +35,7 @@ def read_key(request: Request) -> str | None:
 
     Raises ProblemError (422) for one that is none, or several.
     """
-    lines = request.headers.getlist(HEADER)
+    lines = header_lines(request, b"idempotency-key")
     if not lines:
         return None
     key = _unquoted(lines[0]) if len(lines) == 1 else ""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.api.bodies import faults_of
+from app.api.headers import header_lines
 from app.api.incoming import WaitQuery
 from app.api.problems import invalid
 from app.jobs.errors import Fault
@@ -80,7 +81,7 @@ NO_WAIT = Wait(0.0, {})
 def read_wait(request: Request) -> Wait:
     """Return how long to wait. Raises ProblemError (422) for a bad query; a bad `Prefer` is ignored."""
     asked = read_query(request, WaitQuery).wait if request.scope["query_string"] else None
-    preferred = preferred_wait(request.headers.getlist("prefer"))
+    preferred = preferred_wait(header_lines(request, b"prefer"))
     if asked is None and preferred is None:
         return NO_WAIT
     wanted = asked if asked is not None else preferred or 0.0
@@ -91,7 +92,7 @@ def read_wait(request: Request) -> Wait:
 
 def preferred_wait(lines: list[str]) -> float | None:
     """Return the seconds of `Prefer: wait=N` (RFC 7240); None when there is none that makes sense."""
-    for preference in _PREFERENCE.findall(",".join(lines)):
+    for preference in _PREFERENCE.findall(",".join(lines)) if lines else ():
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
             # The first one counts, be it good or bad.
@@ -107,7 +108,7 @@ def entity_tag(version: int) -> str:
 
 def matches(request: Request, tag: str) -> bool:
     """Tell whether `If-None-Match` names the tag, compared weakly (RFC 9110, 13.1.2)."""
-    lines = request.headers.getlist("if-none-match")
+    lines = header_lines(request, b"if-none-match")
     if not lines:
         return False
     found = {match[0] if match[0] == "*" else match[1] for match in _ENTITY_TAG.finditer(",".join(lines))}

@@ -15,6 +15,10 @@ LARGE = 1000
 """Items of an argument that are checked on the event loop at most."""
 
 
+# Made once: `json.dumps` makes an encoder for each call that has options.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 class Submission(NamedTuple):
     """What a caller wants run.
 
@@ -160,5 +164,4 @@ def _is_deep(value: list[Any] | dict[str, Any]) -> bool:
 
 
 def _arguments(submission: Submission) -> str:
-    call = {"args": submission.args, "kwargs": submission.kwargs}
-    return json.dumps(call, ensure_ascii=False, separators=(",", ":"))
+    return _encode({"args": submission.args, "kwargs": submission.kwargs})

@@ -70,6 +70,12 @@ be waited for. There is a prepared statement for each number, see `STATEMENTS`.
 STATEMENTS = 1024
 """Prepared statements that the writing connection keeps: some ten kinds, for each number of rows."""
 
+# By tables, because calling an enumeration takes as long as looking ten values up.
+STATES = {str(state): state for state in State}
+OUTCOMES = {str(outcome): outcome for outcome in Outcome}
+SLOTS = {str(slot): slot for slot in Slot}
+HOLDS = {bits: Hold(bits) for bits in range(1 << len(Hold))}
+
 UUID_BYTES = 16
 
 USUAL = Backoff()
@@ -143,10 +149,10 @@ def job_of(row: Row) -> Job:
         token, version, logged, _, _,
     ) = row[: len(JOB)]  # fmt: skip
     job = Job(
-        id=id_to_text(id_), tenant=tenant, task=task, slot=Slot(slot), created_at=created_at, run_at=run_at,
+        id=id_to_text(id_), tenant=tenant, task=task, slot=SLOTS[slot], created_at=created_at, run_at=run_at,
         queue=queue, priority=priority, tags=json.loads(tags) if tags != "{}" else {}, key=unique_key,
-        state=State(state), outcome=outcome and Outcome(outcome), hold=Hold(hold), run=run, attempt=attempt,
-        max_attempts=max_attempts, losses=losses, limit_key=limit_key, timeout=timeout,
+        state=STATES[state], outcome=outcome and OUTCOMES[outcome], hold=HOLDS[hold], run=run,
+        attempt=attempt, max_attempts=max_attempts, losses=losses, limit_key=limit_key, timeout=timeout,
         backoff=USUAL if backoff is None else Backoff(*json.loads(backoff)), started_at=started_at,
         finished_at=finished_at, expires_at=expires_at,
         progress=None if done is None else Progress(done, total, message),
