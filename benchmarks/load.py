@@ -76,10 +76,12 @@ class Caller:
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
 
     @asynccontextmanager
-    async def connections(self, count: int) -> AsyncIterator[Sequence[Connection]]:
+    async def connections(
+        self, count: int, kind: type[Connection] = Connection
+    ) -> AsyncIterator[Sequence[Connection]]:
         """Open connections, and close them in the end."""
         loop = asyncio.get_running_loop()
-        made = [await loop.create_connection(Connection, self._host, self._port) for _ in range(count)]
+        made = [await loop.create_connection(kind, self._host, self._port) for _ in range(count)]
         try:
             yield [connection for _, connection in made]
         finally:
