@@ -66,8 +66,11 @@ class Follower(Connection):
 
 
 def end_of_document(answer: Answer) -> str:
-    """Return when the job of a document has ended."""
-    return str(answer.json()["finished_at"])
+    """Return when the job of a document has ended, which it has to have."""
+    job = answer.json()
+    if job["state"] != "finished":
+        raise RuntimeError(f"a job is {job['state']} when the wait is over")
+    return str(job["finished_at"])
 
 
 def end_of_stream(answer: Answer) -> str:

@@ -77,7 +77,7 @@ class Stored(NamedTuple):
     @property
     def file(self) -> Path:
         """Where the service finds it."""
-        return self.folder / "errand.db"
+        return self.folder / ours.DATABASE
 
 
 # -- with many jobs stored ---------------------------------------------------
@@ -96,7 +96,7 @@ def beside(folder: Path, sizes: Sizes) -> Iterator[Row]:
 def stored(folder: Path, finished: int, pending: int) -> Stored:
     """Make a database in a folder of its own."""
     folder.mkdir()
-    return Stored(folder, fill(folder / "errand.db", finished, pending))
+    return Stored(folder, fill(folder / ours.DATABASE, finished, pending))
 
 
 @contextmanager

@@ -201,18 +201,14 @@ class Bench:
 
     def _crowd(self, name: str, kind: Kind, wanted: int) -> Iterator[Row]:
         count = room(wanted)
-        short = "" if count == wanted else f" ({wanted:,} need more open files than are allowed)"
+        name = f"{count:,} {name}"
+        short = "" if count == wanted else f" (more files than these may not be open: not {wanted:,})"
         found = [self._served(kind, count) for _ in range(self.sizes.rounds)]
-        last = spread(tuple(served.in_all for served in found), ".1f")
-        yield within(
-            f"{count:,} {name}{short}: a job's end to its answer, longest, s",
-            [served.longest for served in found],
-            4,
-            ".2f",
-            f"; all of them {last} after the start of the first job",
-        )
-        memory = [served.memory for served in found]
-        yield within(f"{count:,} {name}: memory of each, KiB", memory, 60, ".0f")
+        longest, after_last, in_all, memory = zip(*found, strict=True)
+        more = f"; the last answer: {spread(after_last, '.2f')} after the last job's end, "
+        more += f"{spread(in_all, '.1f')} after the queue was resumed"
+        yield within(f"{name}{short}: from a job's end to its answer, longest, s", longest, 4, ".2f", more)
+        yield within(f"{name}: memory of each, KiB", memory, 60, ".0f")
 
     def _served(self, kind: Kind, count: int) -> Served:
         # By a new process each time: one that has had a crowd has kept memory for the next one.
