@@ -63,7 +63,7 @@ class Sizes(NamedTuple):
     late: int
 
 
-FULL = Sizes(5, 1_000_000, 100_000, gets=10_000, pages=500, posts=4_000, runs=1_000, claims=300,
+FULL = Sizes(5, 1_000_000, 100_000, gets=10_000, pages=500, posts=4_000, runs=2_000, claims=300,
              early=10_000, late=1_000_000)  # fmt: skip
 QUICK = Sizes(1, 2_000, 200, gets=20, pages=5, posts=20, runs=20, claims=5, early=1_000, late=2_000)
 
