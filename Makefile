@@ -40,7 +40,7 @@ SOURCES := $(shell find app tests benchmarks -type f ! -name '*.pyc' 2>/dev/null
 
 # An interrupted pip or pytest must not leave a stamp that claims it had finished.
 .DELETE_ON_ERROR:
-.PHONY: help serve test check lint coverage bench bench-smoke bench-core bench-claims clean python constraints FORCE
+.PHONY: help serve test check lint coverage bench bench-long bench-smoke bench-core bench-claims clean python constraints FORCE
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -73,8 +73,12 @@ coverage: $(VENV)/.passed
 bench: $(VENV)/.bench ## Measure the service against its peers; writes benchmarks/service.md and .png
 	@$(RUN) -m benchmarks.service --write benchmarks
 
+bench-long: $(VENV)/.bench ## Measure the service after a million jobs; writes benchmarks/long.md and .png
+	@$(RUN) -m benchmarks.long --write benchmarks
+
 bench-smoke: $(VENV)/.bench ## Run everything that is measured once, to see that it still runs
 	@$(RUN) -m benchmarks.service --quick --write $(VENV)
+	@$(RUN) -m benchmarks.long --quick --write $(VENV)
 
 bench-core: $(VENV)/.serve ## Measure the core against the standard library
 	@$(RUN) -m benchmarks.core

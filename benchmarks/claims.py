@@ -10,14 +10,12 @@ highest. `--quick` shows that everything still runs, and its figures mean nothin
 """
 
 import argparse
-import os
-import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median
-from time import perf_counter, thread_time
+from time import thread_time
 from typing import Any, NamedTuple
 
 from app.jobs.lifecycle import Succeeded
@@ -25,6 +23,7 @@ from app.jobs.model import SECOND, Hold, Job, Slot, new_id, wall_clock
 from app.stores.base import Caps, Change, Claim, Insert, Operation, Pause, Recover
 from app.stores.sqlite import SqliteStore
 from benchmarks.core import spread, table
+from benchmarks.machine import disk, interpreter
 
 FREE = {Slot.THREAD: 1}
 SLOTS = {"probe": Slot.THREAD, "other": Slot.THREAD}
@@ -130,19 +129,6 @@ def claims(store: SqliteStore, count: int) -> float:
     return (thread_time() - begun) / count * 1e6
 
 
-def sync_time(folder: Path) -> float:
-    """Return the microseconds that the disk takes to write a page down, as a median."""
-    times = []
-    with (folder / "sync").open("wb") as file:
-        for _ in range(50):
-            file.write(bytes(4096))
-            begun = perf_counter()
-            file.flush()
-            os.fsync(file.fileno())
-            times.append((perf_counter() - begun) * 1e6)
-    return median(times)
-
-
 # -- the table ---------------------------------------------------------------
 
 
@@ -178,9 +164,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         print(
-            f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {sizes.waiting} jobs that wait; the "
-            f"disk syncs a page in {sync_time(folder):.0f} us; median (lowest to highest) of {sizes.rounds} "
-            f"rounds of {sizes.claims}"
+            f"{interpreter()}, {sizes.waiting} jobs that wait; {disk(folder)}; median (lowest to highest) of "
+            f"{sizes.rounds} rounds of {sizes.claims}"
         )
         header = ("beside jobs", "CPU of a job's way, us", "ratio", "target", "met?")
         print(table([header, *rows(folder, sizes)]))

@@ -85,9 +85,11 @@ class Caller:
         parts = urlsplit(base)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
 
-    def connections(self, count: int) -> AbstractAsyncContextManager[Sequence[Connection]]:
+    def connections(
+        self, count: int, kind: type[Connection] = Connection
+    ) -> AbstractAsyncContextManager[Sequence[Connection]]:
         """Open connections, and close them in the end."""
-        return self.opened(count, Connection)
+        return self.opened(count, kind)
 
     @asynccontextmanager
     async def opened(self, count: int, make: Callable[[], Protocol]) -> AsyncIterator[Sequence[Protocol]]:

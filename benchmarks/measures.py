@@ -1,13 +1,17 @@
 """What is measured of one side: each takes its address and returns a figure."""
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any, NamedTuple
 
 from benchmarks.load import Caller, Connection, Load, at_rate, each, one_by_one, require, saturate
 
 CONNECTIONS = 32
 TOMORROW = 86_400
 BATCH = 1_000
+POLL = 0.1
+"""Seconds between two looks at what is left: each walks all that waits, and takes its part of the time."""
 
 
 def submission(base: str, **fields: Any) -> bytes:
@@ -19,6 +23,36 @@ async def accepted(base: str, seconds: float, **fields: Any) -> float:
     """Return the submissions that are accepted in a second."""
     request = submission(base, **fields)
     return (await saturate(base, request, 202, connections=CONNECTIONS, seconds=seconds)).rate
+
+
+class Throughput(NamedTuple):
+    """Jobs a second. accepted: while they are submitted. ended: until the last of them has run too."""
+
+    accepted: float
+    ended: float
+
+
+async def throughput(base: str, seconds: float) -> Throughput:
+    """Submit jobs that are run meanwhile, and wait for the end of those that are left."""
+    load = await saturate(base, submission(base), 202, connections=CONNECTIONS, seconds=seconds)
+    begun = perf_counter()
+    await drained(base)
+    return Throughput(load.rate, len(load.latencies) / (load.seconds + perf_counter() - begun))
+
+
+async def drained(base: str, left: int = 0) -> None:
+    """Return when no more than so many jobs wait or run."""
+    async with Caller(base).connections(1) as (connection,):
+        # No event tells how many are left of all.
+        while await unfinished(base, connection) > left:  # noqa: ASYNC110
+            await asyncio.sleep(POLL)
+
+
+async def unfinished(base: str, connection: Connection) -> int:
+    """Return how many jobs wait or run."""
+    answer = await connection.ask(Caller(base).request("GET", "/queues"))
+    require(answer, 200)
+    return sum(queue["pending"] + queue["running"] for queue in answer.json()["queues"])
 
 
 async def slowest(base: str, seconds: float, rate: float) -> float:
@@ -85,3 +119,12 @@ async def read(base: str, seconds: float, status: int = 200, **headers: str) -> 
 async def unchanged(base: str, seconds: float) -> float:
     """Return how often a second a finished job is found to be as it was known."""
     return await read(base, seconds, 304, If_None_Match="*")
+
+
+async def rate(base: str, requests: Sequence[bytes], count: int, status: int = 200) -> float:
+    """Return the answers a second to so many requests, one after the other and from the first again."""
+
+    async def call(connection: Connection, number: int) -> None:
+        require(await connection.ask(requests[number % len(requests)]), status)
+
+    return count / await each(base, count, CONNECTIONS, call)

@@ -12,6 +12,9 @@ from benchmarks.peers.servers import LOOPBACK, child, free_port, runs, until
 SETTINGS = {"ERRAND_TASKS": "benchmarks.tasks", "ERRAND_MAX_PENDING": "10000000"}
 """The functions of the comparison, and room for all that a load submits."""
 
+DATABASE = "errand.db"
+"""The file's name, in the folder of a service."""
+
 
 class Running(NamedTuple):
     """Our service as it runs: its address and its process."""
@@ -30,7 +33,7 @@ class Running(NamedTuple):
 def run(folder: Path) -> Iterator[Running]:
     """Run it on a database in the folder; yield it when a first job has run."""
     port = free_port()
-    env = {**SETTINGS, "ERRAND_DATABASE": f"sqlite:///{folder / 'errand.db'}"}
+    env = {**SETTINGS, "ERRAND_DATABASE": f"sqlite:///{folder / DATABASE}"}
     command = (sys.executable, "-m", "app", "serve", "--port", str(port))
     with child(command, folder / "errand.log", env) as started:
         first: list[str] = []

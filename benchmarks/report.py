@@ -27,6 +27,16 @@ class Row(NamedTuple):
         target = f"{'at least' if self.least else 'at most'} {self.target:g}"
         return self.figure, self.ours, self.theirs, f"{self.ratio:.2f}", target, "yes" if self.met else "NO"
 
+    @property
+    def reached(self) -> float:
+        """How many times better than its target it is; within what a picture has room for."""
+        # By a figure of nothing, or of less than it began with, nothing can be divided.
+        times = self.ratio / self.target if self.least else self.target / max(self.ratio, self.target / ROOM)
+        return min(max(times, 1 / ROOM), ROOM)
+
+
+ROOM = 10
+"""Times of a target at which a bar ends, whatever it stands for."""
 
 HEADER = ("figure", "ours", "theirs", "ratio", "target", "met?")
 
@@ -41,10 +51,9 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     """Draw how each figure stands to its target: a bar that reaches the line has met it."""
     # Imported here, because whoever wants the table only need not have it.
     pyplot: Any = import_module("matplotlib.pyplot")
-    reached = [row.ratio / row.target if row.least else row.target / row.ratio for row in rows]
     figure, axes = pyplot.subplots(figsize=(10, 0.42 * len(rows) + 1.2), layout="constrained")
     colours = ["#2f7d5b" if row.met else "#c2553a" for row in rows]
-    bars = axes.barh([row.figure for row in rows], reached, color=colours)
+    bars = axes.barh([row.figure for row in rows], [row.reached for row in rows], color=colours)
     axes.bar_label(bars, [f"{row.ratio:.2f}" for row in rows], padding=4)
     axes.axvline(1, color="#444444", linewidth=1)
     axes.set_xscale("log", base=2)

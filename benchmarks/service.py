@@ -9,45 +9,41 @@ synced to disk before its submission is answered; the same peers as they come st
 """
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import uvloop
 
 from benchmarks import measures, ours
-from benchmarks.claims import sync_time
 from benchmarks.core import spread
-from benchmarks.load import Load, saturate
-from benchmarks.measures import CONNECTIONS, TOMORROW
+from benchmarks.crowds import READER, WAITER, Kind, Served, room, served
+from benchmarks.load import Load
+from benchmarks.machine import client_limit, disk, interpreter
+from benchmarks.measures import TOMORROW
 from benchmarks.peers import SIDES, Side
-from benchmarks.peers.servers import LOOPBACK, child, free_port, listens, until
 from benchmarks.report import HEADER, Row, markdown, picture
+from benchmarks.rounds import OURS, Measure, T, against, in_turn, within
 
-OURS = "Errand"
 BARE = "FastAPI alone"
 BACKGROUND = "FastAPI BackgroundTasks"
 MEBIBYTE = 1024 * 1024
 SLOW = 300
 """Jobs a second below which a side gets fewer of them."""
 
-T = TypeVar("T")
 Start = Callable[[Path], AbstractContextManager[str]]
-Measure = Callable[[str], Coroutine[Any, Any, T]]
-"""Measures the side at an address."""
 
 
 class Sizes(NamedTuple):
     """rounds: of each figure. seconds: of a load. jobs: until all are finished. slow: of a slow side.
 
-    batches: of a round. waits: of a round. pending: jobs that wait while memory is read.
+    batches: of a round. waits: of a round. pending: jobs that wait while memory is read. waiters,
+    readers: of a crowd.
     """
 
     rounds: int
@@ -57,10 +53,24 @@ class Sizes(NamedTuple):
     batches: int
     waits: int
     pending: int
+    waiters: int
+    readers: int
 
 
-FULL = Sizes(rounds=5, seconds=4, jobs=5_000, slow=200, batches=10, waits=200, pending=100_000)
-QUICK = Sizes(rounds=1, seconds=0.2, jobs=20, slow=20, batches=1, waits=3, pending=1_000)
+FULL = Sizes(
+    rounds=5,
+    seconds=4,
+    jobs=5_000,
+    slow=200,
+    batches=10,
+    waits=200,
+    pending=100_000,
+    waiters=10_000,
+    readers=1_000,
+)
+QUICK = Sizes(
+    rounds=1, seconds=0.2, jobs=20, slow=20, batches=1, waits=3, pending=1_000, waiters=50, readers=20
+)
 
 
 class Bench:
@@ -86,11 +96,7 @@ class Bench:
 
     def in_turn(self, addresses: Mapping[str, str], measure: Measure[T]) -> dict[str, list[T]]:
         """Measure each side once a round."""
-        found: dict[str, list[T]] = {name: [] for name in addresses}
-        for _ in range(self.sizes.rounds):
-            for name, base in addresses.items():
-                found[name].append(uvloop.run(measure(base)))
-        return found
+        return in_turn(addresses, measure, self.sizes.rounds)
 
     # -- against the bare endpoint -------------------------------------------
 
@@ -107,10 +113,17 @@ class Bench:
             )
 
     def run(self) -> Iterator[Row]:
-        """Submit jobs that are run meanwhile."""
+        """Submit jobs that are run, and wait until all of them have ended: what ended counts."""
+        seconds = self.sizes.seconds
+        ended, accepted, bare = [], [], []
         with self.running(self.bare) as addresses:
-            load = partial(measures.accepted, seconds=self.sizes.seconds)
-            yield against("POST with every job run, per second", self.in_turn(addresses, load), BARE, 0.6)
+            for _ in range(self.sizes.rounds):
+                found = uvloop.run(measures.throughput(addresses[OURS], seconds))
+                ended.append(found.ended)
+                accepted.append(found.accepted)
+                bare.append(uvloop.run(measures.accepted(addresses[BARE], seconds)))
+        row = against("POST until every job has run, per second", {OURS: ended, BARE: bare}, BARE, 0.6)
+        yield row._replace(ours=f"{row.ours}; accepted: {spread(tuple(accepted), ',.0f')}")
 
     def batch(self) -> Iterator[Row]:
         """Submit jobs in batches of 1,000, and one by one."""
@@ -181,6 +194,27 @@ class Bench:
         yield Row("memory when idle, MiB", f"{idle:.0f}", "100", idle / 100, 1, least=False)
         yield Row("memory that pending jobs add, MiB", f"{more:.0f}", "20", more / 20, 1, least=False)
 
+    def crowds(self) -> Iterator[Row]:
+        """Have many wait for a job each, and others follow one each."""
+        yield from self._crowd("open waiters", WAITER, self.sizes.waiters)
+        yield from self._crowd("readers of events", READER, self.sizes.readers)
+
+    def _crowd(self, name: str, kind: Kind, wanted: int) -> Iterator[Row]:
+        count = room(wanted)
+        name = f"{count:,} {name}"
+        short = "" if count == wanted else f" (more files than these may not be open: not {wanted:,})"
+        found = [self._served(kind, count) for _ in range(self.sizes.rounds)]
+        longest, after_last, in_all, memory = zip(*found, strict=True)
+        more = f"; the last answer: {spread(after_last, '.2f')} after the last job's end, "
+        more += f"{spread(in_all, '.1f')} after the queue was resumed"
+        yield within(f"{name}{short}: from a job's end to its answer, longest, s", longest, 4, ".2f", more)
+        yield within(f"{name}: memory of each, KiB", memory, 60, ".0f")
+
+    def _served(self, kind: Kind, count: int) -> Served:
+        # By a new process each time: one that has had a crowd has kept memory for the next one.
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder, ours.run(Path(folder)) as service:
+            return uvloop.run(served(service, kind, count))
+
 
 class Pair(NamedTuple):
     """Ours and a peer, in turn. loads: of waiting for one job after the other. rates: jobs a second."""
@@ -208,48 +242,14 @@ def by(addresses: Mapping[str, str], base: str) -> str:
     return next(name for name, address in addresses.items() if address == base)
 
 
-def against(  # noqa: PLR0913  (what a row is made of)
-    figure: str,
-    found: Mapping[str, Sequence[float]],
-    other: str,
-    target: float,
-    *,
-    least: bool = True,
-    form: str = ",.0f",
-) -> Row:
-    """Return the row that compares ours with another: the median of the rounds' ratios."""
-    mine, theirs = found[OURS], found[other]
-    ratio = median(one / another for one, another in zip(mine, theirs, strict=True))
-    shown = f"{other}: {spread(tuple(theirs), form)}"
-    return Row(figure, spread(tuple(mine), form), shown, ratio, target, least)
-
-
 # -- the report --------------------------------------------------------------
 
 
-def client_limit(seconds: float) -> float:
-    """Return the requests a second that the client itself can make."""
-    port = free_port()
-    code = f"import uvloop; from benchmarks.load import serve_nothing; uvloop.run(serve_nothing({port}))"
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        child((sys.executable, "-c", code), Path(folder) / "log", {}) as server,
-    ):
-        until(lambda: listens(port), (server,))
-        base = f"http://{LOOPBACK}:{port}"
-        request = measures.submission(base)
-        return uvloop.run(saturate(base, request, 202, connections=CONNECTIONS, seconds=seconds)).rate
-
-
-def machine(bench: Bench, limit: float) -> str:
-    """Tell what was measured on."""
+def machine(bench: Bench) -> str:
+    """Tell what was measured on, and how."""
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
-        sync = sync_time(Path(folder))
-    return (
-        f"Python {platform.python_version()}, {os.cpu_count()} CPUs; the disk syncs a page in {sync:.0f} us; "
-        f"the client alone makes {limit:,.0f} requests a second on {CONNECTIONS} connections; median "
-        f"(lowest to highest) of {bench.sizes.rounds} alternating rounds"
-    )
+        found = (interpreter(), disk(Path(folder)), client_limit(bench.sizes.seconds))
+    return f"{'; '.join(found)}; median (lowest to highest) of {bench.sizes.rounds} alternating rounds"
 
 
 def side_row(side: Side) -> tuple[str, ...]:
@@ -261,11 +261,10 @@ def side_row(side: Side) -> tuple[str, ...]:
 
 def report(bench: Bench, write: Callable[[str], None]) -> list[Row]:
     """Measure everything, telling each figure as it is found."""
-    limit = client_limit(bench.sizes.seconds)
-    write(machine(bench, limit) + "\n")
+    write(machine(bench) + "\n")
     write(markdown(("side", "versions", "durability", "settings"), list(map(side_row, SIDES))))
     rows: list[Row] = []
-    for part in (bench.accept, bench.run, bench.batch, bench.read, bench.peers, bench.memory):
+    for part in (bench.accept, bench.run, bench.batch, bench.read, bench.peers, bench.memory, bench.crowds):
         for row in part():
             rows.append(row)
             print(*row.cells, sep=" | ", file=sys.stderr)

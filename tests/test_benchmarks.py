@@ -1,8 +1,19 @@
 """That the benchmarks still run; what they find is for whoever reads them."""
 
+import asyncio
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+
+import pytest
+
+from app.stores.sqlite import SqliteStore
+from benchmarks.crowds import Follower, end_of_stream
+from benchmarks.report import ROOM, Row
+from benchmarks.stock import fill
+from tests.acceptance.load import require_sound
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,3 +59,49 @@ def test_the_benchmark_of_claims_prints_a_row_for_each_situation():
         "of an unknown task",
         "ready, of a lower priority",
     ]
+
+
+def test_a_stock_of_jobs_is_what_a_service_would_have_left(tmp_path):
+    ids = fill(tmp_path / "errand.db", 1_005, 1_010)
+    with closing(sqlite3.connect(tmp_path / "errand.db")) as db:
+        require_sound(db)
+        counted = dict(db.execute("SELECT state, n FROM counters WHERE n <> 0"))
+    with closing(SqliteStore(tmp_path / "errand.db")) as store:
+        (queue,) = asyncio.run(store.queues("default"))
+        states = {asyncio.run(store.get("default", job)).state for job in ids}
+    assert counted == {"finished": 1_005, "pending": 1_010}
+    assert (queue.pending, queue.running, states) == (1_010, 0, {"finished"})
+
+
+class Wire:
+    """The transport of a connection, which takes what is written."""
+
+    def write(self, data):
+        """Take it."""
+
+
+def test_a_stream_is_answered_when_it_has_ended_and_tells_when_its_job_did():
+    event = 'event: state\nid: x\ndata: {{"at":"{}","state":"{}"}}\n\n'
+    parts = ["HTTP/1.1 200 OK\r\n\r\n", event.format("early", "running"), event.format("late", "finished")]
+
+    async def follow():
+        follower = Follower()
+        follower.connection_made(Wire())
+        answer = asyncio.create_task(follower.ask(b""))
+        for part in parts:
+            await asyncio.sleep(0)
+            follower.data_received(part.encode())
+            assert not answer.done()
+        follower.data_received(b"\r\n0\r\n\r\n")
+        return await answer
+
+    answer = asyncio.run(follow())
+    assert (answer.status, end_of_stream(answer)) == (200, "late")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "target", "least", "reached"),
+    [(3, 2, True, 1.5), (1, 2, False, 2), (0, 2, False, ROOM), (-1, 2, False, ROOM), (0, 2, True, 1 / ROOM)],
+)
+def test_a_bar_has_room_whatever_its_figure_is(ratio, target, least, reached):
+    assert Row("", "", "", ratio, target, least).reached == reached

@@ -1,0 +1,46 @@
+"""Rounds: sides are measured in turn, and only the ratio within a round counts."""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from statistics import median
+from typing import Any, TypeVar
+
+import uvloop
+
+from benchmarks.core import spread
+from benchmarks.report import Row
+
+OURS = "Errand"
+
+T = TypeVar("T")
+Measure = Callable[[str], Coroutine[Any, Any, T]]
+"""Measures the side at an address."""
+
+
+def in_turn(addresses: Mapping[str, str], measure: Measure[T], rounds: int) -> dict[str, list[T]]:
+    """Measure each side once a round."""
+    found: dict[str, list[T]] = {name: [] for name in addresses}
+    for _ in range(rounds):
+        for name, base in addresses.items():
+            found[name].append(uvloop.run(measure(base)))
+    return found
+
+
+def against(  # noqa: PLR0913  (what a row is made of)
+    figure: str,
+    found: Mapping[str, Sequence[float]],
+    other: str,
+    target: float,
+    *,
+    least: bool = True,
+    form: str = ",.0f",
+) -> Row:
+    """Return the row that compares ours with another: the median of the rounds' ratios."""
+    mine, theirs = found[OURS], found[other]
+    ratio = median(one / another for one, another in zip(mine, theirs, strict=True))
+    shown = f"{other}: {spread(tuple(theirs), form)}"
+    return Row(figure, spread(tuple(mine), form), shown, ratio, target, least)
+
+
+def within(figure: str, found: Sequence[float], bound: float, form: str, more: str = "") -> Row:
+    """Return the row that holds a figure of ours against a bound. more: said behind the figure."""
+    return Row(figure, spread(tuple(found), form) + more, f"{bound:g}", median(found) / bound, 1, least=False)
