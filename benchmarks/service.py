@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import uvloop
 
-from benchmarks import measures, ours
+from benchmarks import busy, measures, ours
 from benchmarks.claims import sync_time
 from benchmarks.core import spread
 from benchmarks.load import Load, saturate
@@ -172,6 +172,13 @@ class Bench:
 
     # -- of ours alone -------------------------------------------------------
 
+    def busy(self) -> Iterator[Row]:
+        """Ask the service while its jobs compute, in processes and in threads."""
+        with self.running({OURS: ours.start}) as addresses:
+            found = busy.in_turn(addresses[OURS], self.sizes.rounds, self.sizes.seconds)
+        yield from busy.rows(found)
+        self.details += busy.details(found)
+
     def memory(self) -> Iterator[Row]:
         """Read the memory of the idle service, and of the same with jobs that wait."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder, ours.run(Path(folder)) as service:
@@ -265,7 +272,7 @@ def report(bench: Bench, write: Callable[[str], None]) -> list[Row]:
     write(machine(bench, limit) + "\n")
     write(markdown(("side", "versions", "durability", "settings"), list(map(side_row, SIDES))))
     rows: list[Row] = []
-    for part in (bench.accept, bench.run, bench.batch, bench.read, bench.peers, bench.memory):
+    for part in (bench.accept, bench.run, bench.batch, bench.read, bench.peers, bench.busy, bench.memory):
         for row in part():
             rows.append(row)
             print(*row.cells, sep=" | ", file=sys.stderr)
