@@ -31,7 +31,7 @@ INTERVAL = 0.1
 LOOKS = 20
 """Looks that are judged together: the half of them has to be late, which no single stall can bring about."""
 
-COMPUTING = 0.5
+COMPUTING = 0.3
 """What the tasks in threads together have to use of a CPU."""
 
 NAMED = 0.1

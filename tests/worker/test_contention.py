@@ -129,7 +129,7 @@ def test_code_that_computes_without_the_interpreter_is_not_told_of(machine, begi
 
 def test_a_machine_that_is_slow_for_other_reasons_is_not_told_of(machine, begin, lines):
     waits, _ = begin("waits")
-    machine.pass_by(0.2, shares={waits: 0.3}, looks=3 * LOOKS)
+    machine.pass_by(0.2, shares={waits: 0.2}, looks=3 * LOOKS)
     assert not lines()
 
 
