@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import busy, ours
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -48,3 +50,14 @@ def test_the_benchmark_of_claims_prints_a_row_for_each_situation():
         "of an unknown task",
         "ready, of a lower priority",
     ]
+
+
+def test_http_beside_jobs_that_compute_is_measured_in_each_state(tmp_path):
+    with ours.start(tmp_path) as base:
+        found = busy.in_turn(base, rounds=1, seconds=0.1)
+    assert [row.figure for row in busy.rows(found)] == [
+        "p99 of GET beside processes that compute, ms",
+        "p99 of POST beside processes that compute, ms",
+    ]
+    figures = [figure for _, figure, _, _ in busy.details(found)]
+    assert len(set(figures)) == len(figures) == 8

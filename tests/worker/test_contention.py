@@ -255,7 +255,7 @@ def test_neither_an_idle_worker_nor_one_whose_jobs_run_in_processes_looks_at_all
 ):
     begun = tmp_path / "begun"
     os.mkfifo(begun)
-    house, looks = build(never_ends), []
+    house, looks = build(never_ends, cancel_grace=0), []
     monkeypatch.setattr(house.worker.pools.contention, "_later", lambda *look: looks.append(look))
     house.start()
     job = house.submit(never_ends, str(begun))
