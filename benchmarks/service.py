@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import uvloop
 
-from benchmarks import measures, ours
+from benchmarks import busy, measures, ours
 from benchmarks.core import spread
 from benchmarks.crowds import READER, WAITER, Kind, Served, room, served
 from benchmarks.load import Load
@@ -185,6 +185,13 @@ class Bench:
 
     # -- of ours alone -------------------------------------------------------
 
+    def busy(self) -> Iterator[Row]:
+        """Ask the service while its jobs compute, in processes and in threads."""
+        with self.running({OURS: ours.start}) as addresses:
+            found = busy.in_turn(addresses[OURS], self.sizes.rounds, self.sizes.seconds)
+        yield from busy.rows(found)
+        self.details += busy.details(found)
+
     def memory(self) -> Iterator[Row]:
         """Read the memory of the idle service, and of the same with jobs that wait."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder, ours.run(Path(folder)) as service:
@@ -264,7 +271,16 @@ def report(bench: Bench, write: Callable[[str], None]) -> list[Row]:
     write(machine(bench) + "\n")
     write(markdown(("side", "versions", "durability", "settings"), list(map(side_row, SIDES))))
     rows: list[Row] = []
-    for part in (bench.accept, bench.run, bench.batch, bench.read, bench.peers, bench.memory, bench.crowds):
+    for part in (
+        bench.accept,
+        bench.run,
+        bench.batch,
+        bench.read,
+        bench.peers,
+        bench.busy,
+        bench.memory,
+        bench.crowds,
+    ):
         for row in part():
             rows.append(row)
             print(*row.cells, sep=" | ", file=sys.stderr)

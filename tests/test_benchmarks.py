@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.stores.sqlite import SqliteStore
+from benchmarks import busy, ours
 from benchmarks.crowds import Follower, end_of_stream
 from benchmarks.report import ROOM, Row
 from benchmarks.stock import fill
@@ -105,3 +106,14 @@ def test_a_stream_is_answered_when_it_has_ended_and_tells_when_its_job_did():
 )
 def test_a_bar_has_room_whatever_its_figure_is(ratio, target, least, reached):
     assert Row("", "", "", ratio, target, least).reached == reached
+
+
+def test_http_beside_jobs_that_compute_is_measured_in_each_state(tmp_path):
+    with ours.start(tmp_path) as base:
+        found = busy.in_turn(base, rounds=1, seconds=0.1)
+    assert [row.figure for row in busy.rows(found)] == [
+        "p99 of GET beside processes that compute, ms",
+        "p99 of POST beside processes that compute, ms",
+    ]
+    figures = [figure for _, figure, _, _ in busy.details(found)]
+    assert len(set(figures)) == len(figures) == 8

@@ -5,6 +5,7 @@ All of it is data: an `Order` goes there, `Report`s and a `Returned` or `Raised`
 
 import contextvars
 import logging
+import os
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,13 @@ from app.jobs.registry import find_declared
 from app.jobs.retry import ONCE, Verdict, verdict_on
 
 LOGGER = logging.getLogger(__name__)
+
+NICENESS = 10
+"""What is added to the niceness of a process that runs jobs, as by the command `nice`.
+
+Jobs that compute on every CPU would otherwise get their turns before the service's threads
+do, which sleep most of the time and have little to do when they are woken.
+"""
 
 
 class Order(NamedTuple):
@@ -71,6 +79,12 @@ def run_order(order: Order) -> Returned | Raised:
         context = contextvars.Context()
         context.run(SCOPE.set, scope)
         return context.run(_run, order)
+
+
+def prepare_process() -> None:
+    """Make a process fit for jobs: it lets the service go first, and leaves SIGTERM to the worker."""
+    os.nice(NICENESS)
+    leave_sigterm_to_the_worker()
 
 
 def leave_sigterm_to_the_worker() -> None:

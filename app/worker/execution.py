@@ -370,7 +370,8 @@ class Execution:
                 self._add(call, scope)
                 call.step()
             return call
-        call = pools.calls.lane(self).submit(context.run, fn, *args, **kwargs)
+        run: Callable[[], Any] = partial(context.run, fn, *args, **kwargs)
+        call = pools.calls.lane(self).submit(pools.contention.run, self.definition.name, [run])
         self._add(call, scope)
         return call
 

@@ -14,7 +14,9 @@ from app.core import (
     ThreadedExecutor,
     ThreadPoolExecutor,
 )
-from app.jobs.process import Report, leave_sigterm_to_the_worker
+from app.jobs.process import Report, prepare_process
+from app.stores.ticker import CallLater
+from app.worker.contention import Contention
 from app.worker.coroutines import Coroutines
 from app.worker.lanes import LanePool
 from app.worker.speaker import Speaker
@@ -39,14 +41,18 @@ class Pools:
     processes: plain functions in processes, one slot each; a process is started when a
     job finds no idle one, and what its code says comes to `receive`. speaker: prints that.
 
+    contention: watches who computes on the threads of jobs and calls, by looks that it takes `later`.
+
     stops: tells code to stop; futures that are cancelled call back, and the callbacks
     may be the user's. A thread for each job that needs one: one that never returns must
     hold up no other. Coroutines need none, they are told by their loop.
     """
 
-    def __init__(self, threads: int, processes: int, receive: Callable[[Report], object]) -> None:
+    def __init__(
+        self, threads: int, processes: int, receive: Callable[[Report], object], later: CallLater
+    ) -> None:
         self._make_processes = partial(
-            ProcessPoolExecutor, processes, initializer=leave_sigterm_to_the_worker, receive=receive
+            ProcessPoolExecutor, processes, initializer=prepare_process, receive=receive
         )
         self.processes = self._make_processes()
         self.speaker = Speaker()
@@ -56,6 +62,7 @@ class Pools:
         self.parts = LanePool(threads, "errand-part")
         self.stops = ThreadedExecutor("errand-stop")
         self.coroutines = Coroutines()
+        self.contention = Contention(later)
 
     def submit_to_process(self, fn: Callable[..., T], /, *args: Any) -> ProcessFuture[T]:
         """Have a call run in a process. Raises RuntimeError when no thread can be had.

@@ -4,6 +4,7 @@ import contextvars
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from app.jobs.context import SCOPE, Scope
@@ -59,7 +60,8 @@ def begin(running: Running, pools: Pools, terms: Terms) -> None:
             reached("function-next")
             running.runs_in(JobProcess(pools, _order(running, terms)))
         case Kind.PLAIN:
-            pools.jobs.submit(_within, running, _run_function, running)
+            call: Callable[[], None] = partial(_within, running, _run_function, running)
+            pools.jobs.submit(pools.contention.run, running.definition.name, [call])
         case Kind.GENERATOR:
             pools.steps.submit(_within, running, _start_generator, running, pools)
         case Kind.COROUTINE:

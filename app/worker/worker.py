@@ -60,7 +60,9 @@ class Worker(Claimer):
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.terms = terms
-        self.pools = Pools(slots[Slot.THREAD], slots[Slot.PROCESS], self._reported)
+        self._ticker = Ticker("errand-ticker")
+        self.later = self._ticker.call_later
+        self.pools = Pools(slots[Slot.THREAD], slots[Slot.PROCESS], self._reported, self.later)
         self._writer = writer
         self._registry = registry
         self._lock = threading.Condition()
@@ -82,8 +84,6 @@ class Worker(Claimer):
         """Those of them that have to wait until something else is stored."""
         self._hurried = False
         self._abandoned = False
-        self._ticker = Ticker("errand-ticker")
-        self.later = self._ticker.call_later
         self._promoter = Promoter(writer, clock, self.later)
         self._settler = Settler(writer, self.later, UNSTORABLE, self._settled)
         self._claim_retry = Retry(self.later, self._claim_again)

@@ -45,6 +45,7 @@ class Running:
             text=True,
         )
         self._errors: list[str] = []
+        self._news = threading.Condition()
         self._collector = threading.Thread(target=self._collect_errors)
         if read_errors:
             self._collector.start()
@@ -54,7 +55,10 @@ class Running:
 
     def _collect_errors(self) -> None:
         assert self.process.stderr is not None
-        self._errors.extend(self.process.stderr)
+        for line in self.process.stderr:
+            with self._news:
+                self._errors.append(line)
+                self._news.notify_all()
 
     def _announced(self) -> Iterator[str]:
         """Yield what it prints up to its last line, which shows how to try it."""
@@ -89,6 +93,13 @@ class Running:
         deadline = time.monotonic() + TIMEOUT
         while (answer := self.client.get("/health/ready")).status_code != 200:
             assert time.monotonic() < deadline, answer.text
+
+    def until_logged(self, text: str) -> str:
+        """Return the first line of its error stream with this text, as soon as it is there."""
+        with self._news:
+            lines = self._news.wait_for(lambda: [line for line in self._errors if text in line], TIMEOUT)
+        assert lines, self.errors
+        return lines[0].rstrip("\n")
 
     def send(self, number: signal.Signals) -> None:
         """Send the process a signal."""

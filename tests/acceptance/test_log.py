@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.acceptance.serving import TIMEOUT, service
 
 TASKS = """
 import logging, os, sys, threading
-from app import submit, task
+from app import checkpoint, submit, task
 
 LOGGER = logging.getLogger("mine")
 
@@ -33,6 +34,14 @@ async def on_the_loop() -> None:
 @task(executor="process")
 def in_a_process() -> None:
     say()
+
+@task
+def crunch() -> None:
+    number = 0
+    while True:
+        checkpoint()
+        for _ in range(1_000):
+            number += 1
 
 @task
 def by_others() -> None:
@@ -77,3 +86,19 @@ def test_what_is_no_jobs_names_none_and_a_forked_child_names_it_too(folder):
     assert [line for line in lines if line.endswith("WARNING mine: logged")]
     assert [line for line in lines if line.endswith("WARNING app.worker.x: Errand's own")]
     assert [line for line in lines if line.endswith(f"WARNING mine [{job['id']}]: from a fork")]
+
+
+@pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="no other thread's clock can be read")
+def test_a_task_that_computes_in_a_thread_is_told_of_once_with_what_to_do(folder):
+    with service(folder, ERRAND_TASKS="mine") as running:
+        job = running.submit("crunch")
+        line = running.until_logged("HTTP waits")
+        assert re.search(
+            r" WARNING app\.worker\.contention: HTTP waits some \d+ ms for the interpreter .* in threads: "
+            r'crunch \(\d+% of a CPU\); .* @task\(executor="process"\)$',
+            line,
+        )
+        running.client.delete(f"/jobs/{job['id']}")
+        assert running.job(job["id"], wait=TIMEOUT)["state"] == "cancelled"
+        assert running.end(signal.SIGTERM) == 0
+    assert running.errors.count("HTTP waits") == 1

@@ -15,7 +15,7 @@ from app.core import FutureCancelledError, FutureTimeoutError, ProcessPoolExecut
 from app.jobs import output
 from app.jobs.context import SCOPE, Context
 from app.jobs.model import Progress
-from app.jobs.process import Order, Raised, Returned, leave_sigterm_to_the_worker, run_order
+from app.jobs.process import NICENESS, Order, Raised, Returned, prepare_process, run_order
 
 
 @task(executor="process")
@@ -188,9 +188,15 @@ def test_what_the_code_submits_runs_at_once(run):
 
 
 def test_a_process_of_the_worker_survives_sigterm_and_what_it_forks_does_not():
-    with ProcessPoolExecutor(1, initializer=leave_sigterm_to_the_worker) as pool:
+    with ProcessPoolExecutor(1, initializer=prepare_process) as pool:
         assert pool.submit(signal.raise_signal, signal.SIGTERM).result() is None
         assert pool.submit(handler_in_a_fork).result() == signal.SIG_DFL
+
+
+def test_a_process_of_the_worker_lets_the_service_go_first():
+    nicest = 19
+    with ProcessPoolExecutor(1, initializer=prepare_process) as pool:
+        assert pool.submit(os.nice, 0).result() == min(os.nice(0) + NICENESS, nicest)
 
 
 def handler_in_a_fork():

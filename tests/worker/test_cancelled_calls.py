@@ -264,10 +264,11 @@ def test_the_cleanup_of_a_submitted_generator_may_submit(run, steps):
 
 @pytest.mark.parametrize("kind", ["generator", "coroutine"])
 def test_a_call_in_its_cleanup_gets_no_second_error_from_the_generator_that_comes_to_wait(run, steps, kind):
-    caught, cleanup = threading.Event(), Future()
+    begun, caught, cleanup = threading.Event(), threading.Event(), Future()
 
     def generator():
         try:
+            begun.set()
             yield Future()
         finally:
             caught.set()
@@ -276,6 +277,7 @@ def test_a_call_in_its_cleanup_gets_no_second_error_from_the_generator_that_come
 
     async def coroutine():
         try:
+            begun.set()
             await asyncio.Event().wait()
         finally:
             caught.set()
@@ -284,6 +286,8 @@ def test_a_call_in_its_cleanup_gets_no_second_error_from_the_generator_that_come
 
     def driver():
         call = submit({"generator": generator, "coroutine": coroutine}[kind])
+        # One that has not begun would have no cleanup.
+        assert begun.wait(PATIENCE)
         steps.enter()
         steps.wait()
         yield call

@@ -267,7 +267,9 @@ def test_nothing_is_kept_of_a_timeout_when_its_job_has_ended(run):
 
     house = run(plain)
     house.run(plain, timeout=LONG)
-    assert [call for call in house.worker._ticker._calls if call.call is not None] == []
+    # A look at the threads may be due; it leads to no job.
+    others = (None, house.worker.pools.contention._look)
+    assert [call for call in house.worker._ticker._calls if call.call not in others] == []
 
 
 def test_the_log_tells_it_as_a_failure(run, caplog):
