@@ -19,6 +19,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "ERRAND_"
 SQLITE = "sqlite:///"
 
+THREADS = 32
+"""Plain functions that usually run at a time: they wait more often than they compute.
+
+Whatever they do, as many share a commit as have ended by then: with 6, no-op jobs take twice as long.
+"""
+
 MAX_GRACE = 86_400.0
 """Seconds that may be given to code that is to stop: a day."""
 
@@ -52,11 +58,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def default_threads() -> int:
-    """Return the usual number of threads: jobs wait more often than they compute."""
-    return min(32, default_processes() + 4)
 
 
 def default_processes() -> int:
@@ -147,9 +148,7 @@ class Settings(BaseSettings):
         ("app.tasks",), min_length=1, description="modules with the task functions, separated by commas"
     )
     threads: int = Field(
-        default_factory=default_threads,
-        ge=1,
-        description="plain functions that run at the same time; unless set, CPUs + 4, at most 32",
+        default=THREADS, ge=1, description="plain functions that run at the same time; unless set, 32"
     )
     processes: int = Field(
         default_factory=default_processes,

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import uvloop
 
-from app.config import default_processes, default_threads
+from app.config import THREADS as DEFAULT_THREADS
+from app.config import default_processes
 from benchmarks.core import spread
 from benchmarks.load import Answer, Caller, Load, require
 from benchmarks.measures import TOMORROW, submission
@@ -31,7 +32,7 @@ TARGET = 3
 """Times of the idle service's p99 that it may be beside processes that compute."""
 
 IDLE, PROCESSES, THREADS = "idle", "spin_in_a_process", "spin_in_a_thread"
-SLOTS = {IDLE: 0, PROCESSES: default_processes(), THREADS: default_threads()}
+SLOTS = {IDLE: 0, PROCESSES: default_processes(), THREADS: DEFAULT_THREADS}
 """How many jobs of that task fill all slots of their kind, as long as nobody sets the number."""
 
 

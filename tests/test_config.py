@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.config import ConfigError, Settings, default_processes, default_threads, is_loopback, load_settings
+from app.config import ConfigError, Settings, default_processes, is_loopback, load_settings
 
 SECRET = "very-secret"
 
@@ -37,7 +37,7 @@ def test_defaults():
     assert str(settings.database_path) == "errand.db"
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.tasks == ("app.tasks",)
-    assert settings.threads == default_threads() <= 32
+    assert settings.threads == 32
     assert settings.processes == default_processes() >= 1
     assert (settings.coroutines, settings.drain_seconds, settings.cancel_grace) == (1000, 30, 5)
     assert settings.keys == ()

@@ -11,7 +11,6 @@ meanwhile; but code in C may compute without the interpreter, and holds up nobod
 """
 
 import logging
-import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -30,6 +29,9 @@ INTERVAL = 0.1
 
 LOOKS = 20
 """Looks that are judged together: the half of them has to be late, which no single stall can bring about."""
+
+LATE = 0.002
+"""Seconds for which whoever is woken has to wait: an answer needs that several times over."""
 
 COMPUTING = 0.3
 """What the tasks in threads together have to use of a CPU."""
@@ -141,7 +143,7 @@ class Contention:
 
     def _judge(self, now: float) -> None:
         late = median(look.late for look in self._looks)
-        if late < sys.getswitchinterval():
+        if late < LATE:
             return
         shares = self._shares()
         named = {task: share for task, share in shares.items() if share >= NAMED}

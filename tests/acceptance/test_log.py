@@ -91,14 +91,16 @@ def test_what_is_no_jobs_names_none_and_a_forked_child_names_it_too(folder):
 @pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="no other thread's clock can be read")
 def test_a_task_that_computes_in_a_thread_is_told_of_once_with_what_to_do(folder):
     with service(folder, ERRAND_TASKS="mine") as running:
-        job = running.submit("crunch")
+        jobs = [running.submit("crunch") for _ in range(8)]
         line = running.until_logged("HTTP waits")
         assert re.search(
             r" WARNING app\.worker\.contention: HTTP waits some \d+ ms for the interpreter .* in threads: "
             r'crunch \(\d+% of a CPU\); .* @task\(executor="process"\)$',
             line,
         )
-        running.client.delete(f"/jobs/{job['id']}")
-        assert running.job(job["id"], wait=TIMEOUT)["state"] == "cancelled"
+        for job in jobs:
+            running.client.delete(f"/jobs/{job['id']}")
+        for job in jobs:
+            assert running.job(job["id"], wait=TIMEOUT)["state"] == "cancelled"
         assert running.end(signal.SIGTERM) == 0
     assert running.errors.count("HTTP waits") == 1

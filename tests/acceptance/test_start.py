@@ -41,6 +41,15 @@ def test_what_was_loaded_at_the_start_is_not_walked_by_the_collector_again(tmp_p
     assert job["result"] > 50_000
 
 
+def test_threads_that_compute_let_others_have_the_interpreter_ten_times_as_often_as_by_default(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import sys\nfrom app import task\n@task\ndef interval(): return sys.getswitchinterval()\n"
+    )
+    with service(tmp_path, ERRAND_TASKS="mine") as running:
+        job = running.client.post("/jobs", json={"task": "interval"}, headers={"Prefer": "wait=30"}).json()
+    assert job["result"] == 0.0005
+
+
 def test_flags_and_variables_mean_the_same(tmp_path):
     (tmp_path / "mine.py").write_text("from app import task\n@task\ndef mine(): return 1\n")
     settings = {"ERRAND_DATABASE": "sqlite:///other.db", "ERRAND_TASKS": "mine,app.tasks"}

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import threading
 from functools import partial
 
@@ -18,8 +17,7 @@ from tests.worker.process_tasks import TASKS
 pytestmark = pytest.mark.skipif(contention._clock_of is None, reason="no other thread's clock can be read")
 
 never_ends = TASKS.get("never_ends")
-SWITCH = sys.getswitchinterval()
-LATE = 2 * SWITCH
+LATE = 2 * contention.LATE
 
 
 class Machine:
@@ -123,7 +121,7 @@ def test_threads_of_one_task_count_together(machine, begin, lines):
 
 def test_code_that_computes_without_the_interpreter_is_not_told_of(machine, begin, lines):
     hashing, _ = begin("hashing")
-    machine.pass_by(SWITCH * 0.9, shares={hashing: 1}, looks=3 * LOOKS)
+    machine.pass_by(contention.LATE * 0.9, shares={hashing: 1}, looks=3 * LOOKS)
     assert not lines()
 
 
