@@ -8,12 +8,11 @@ of one process (RSS), read twice. `--quick` shows that everything still runs, an
 mean nothing.
 """
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -27,7 +26,7 @@ from benchmarks import claims, measures, ours
 from benchmarks.load import Caller, Connection, require
 from benchmarks.machine import disk, interpreter
 from benchmarks.measures import BATCH, TOMORROW
-from benchmarks.report import HEADER, Row, markdown, picture
+from benchmarks.report import HEADER, Row, markdown, options, publish, told
 from benchmarks.rounds import OURS, Measure, against, in_turn
 from benchmarks.stock import TASK, fill, tell
 
@@ -217,30 +216,18 @@ def report(folder: Path, sizes: Sizes, write: Callable[[str], None]) -> list[Row
         f"{interpreter()}; {disk(folder)}; beside {sizes.finished:,} finished and {sizes.pending:,} pending "
         f"jobs of one queue; median (lowest to highest) of {sizes.rounds} alternating rounds\n"
     )
-    rows: list[Row] = []
-    for part in (beside, passed):
-        for row in part(folder, sizes):
-            rows.append(row)
-            print(*row.cells, sep=" | ", file=sys.stderr)
+    rows = told(chain(beside(folder, sizes), passed(folder, sizes)))
     write(markdown(HEADER, [row.cells for row in rows]))
     return rows
 
 
 def main() -> None:
     """Measure everything, and write the table and the picture."""
-    parser = argparse.ArgumentParser(description="Measure the service after a long time.")
-    parser.add_argument("--quick", action="store_true", help="one small round of each, as a smoke test")
-    parser.add_argument("--folder", help="where the databases lie; unless given, a temporary one")
-    parser.add_argument("--write", type=Path, help="a folder for long.md and long.png")
-    options = parser.parse_args()
+    chosen = options("Measure the service after a long time.").parse_args()
     parts: list[str] = []
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        rows = report(Path(name), QUICK if options.quick else FULL, parts.append)
-    text = "\n".join(parts)
-    print(text)
-    if options.write is not None:
-        (options.write / "long.md").write_text(text)
-        picture(rows, options.write / "long.png")
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+        rows = report(Path(name), QUICK if chosen.quick else FULL, parts.append)
+    publish("\n".join(parts), rows, chosen.write, "long")
 
 
 if __name__ == "__main__":

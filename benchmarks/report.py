@@ -1,6 +1,8 @@
 """What the comparison found, as a table and as a picture."""
 
-from collections.abc import Sequence
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +49,32 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
+def options(description: str) -> ArgumentParser:
+    """Return the options of a comparison: quick, folder, write."""
+    parser = ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="one small round of each, as a smoke test")
+    parser.add_argument("--folder", help="where the databases lie; unless given, a temporary one")
+    parser.add_argument("--write", type=Path, help="a folder for the table and the picture")
+    return parser
+
+
+def told(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows, telling each as it is found."""
+    found = []
+    for row in rows:
+        found.append(row)
+        print(*row.cells, sep=" | ", file=sys.stderr)
+    return found
+
+
+def publish(text: str, rows: Sequence[Row], folder: Path | None, name: str) -> None:
+    """Print the text, and write it and the picture of the rows to a folder, if there is one."""
+    print(text)
+    if folder is not None:
+        (folder / f"{name}.md").write_text(text)
+        picture(rows, folder / f"{name}.png")
+
+
 def picture(rows: Sequence[Row], path: Path) -> None:
     """Draw how each figure stands to its target: a bar that reaches the line has met it."""
     # Imported here, because whoever wants the table only need not have it.
@@ -54,10 +82,12 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(10, 0.42 * len(rows) + 1.2), layout="constrained")
     colours = ["#2f7d5b" if row.met else "#c2553a" for row in rows]
     bars = axes.barh([row.figure for row in rows], [row.reached for row in rows], color=colours)
-    axes.bar_label(bars, [f"{row.ratio:.2f}" for row in rows], padding=4)
     axes.axvline(1, color="#444444", linewidth=1)
+    # On white, because the line of the target may lie behind them.
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    axes.bar_label(bars, [f"{row.ratio:.2f}" for row in rows], padding=5, bbox=white, zorder=3)
     axes.set_xscale("log", base=2)
-    axes.set_xticks([0.5, 1, 2, 4, 8], ["half the target", "target", "twice", "4 times", "8 times"])
+    axes.set_xticks([0.5, 1, 2, 4, 8], ["half", "target", "twice", "4 times", "8 times"])
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title("How each ratio stands to its target", loc="left")

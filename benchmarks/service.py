@@ -8,7 +8,6 @@ synced to disk before its submission is answered; the same peers as they come st
 `--quick` shows that everything still runs, and its figures mean nothing.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from benchmarks.load import Load
 from benchmarks.machine import client_limit, disk, interpreter
 from benchmarks.measures import TOMORROW
 from benchmarks.peers import SIDES, Side
-from benchmarks.report import HEADER, Row, markdown, picture
+from benchmarks.report import HEADER, Row, markdown, options, publish, told
 from benchmarks.rounds import OURS, Measure, T, against, in_turn, within
 
 BARE = "FastAPI alone"
@@ -97,6 +96,17 @@ class Bench:
     def in_turn(self, addresses: Mapping[str, str], measure: Measure[T]) -> dict[str, list[T]]:
         """Measure each side once a round."""
         return in_turn(addresses, measure, self.sizes.rounds)
+
+    def rows(self) -> Iterator[Row]:
+        """Measure everything."""
+        yield from self.accept()
+        yield from self.run()
+        yield from self.batch()
+        yield from self.read()
+        yield from self.peers()
+        yield from self.busy()
+        yield from self.memory()
+        yield from self.crowds()
 
     # -- against the bare endpoint -------------------------------------------
 
@@ -270,20 +280,7 @@ def report(bench: Bench, write: Callable[[str], None]) -> list[Row]:
     """Measure everything, telling each figure as it is found."""
     write(machine(bench) + "\n")
     write(markdown(("side", "versions", "durability", "settings"), list(map(side_row, SIDES))))
-    rows: list[Row] = []
-    for part in (
-        bench.accept,
-        bench.run,
-        bench.batch,
-        bench.read,
-        bench.peers,
-        bench.busy,
-        bench.memory,
-        bench.crowds,
-    ):
-        for row in part():
-            rows.append(row)
-            print(*row.cells, sep=" | ", file=sys.stderr)
+    rows = told(bench.rows())
     write(markdown(HEADER, [row.cells for row in rows]))
     write(markdown(("peer", "figure", "ours beside it", "the peer"), bench.details))
     return rows
@@ -291,19 +288,11 @@ def report(bench: Bench, write: Callable[[str], None]) -> list[Row]:
 
 def main() -> None:
     """Measure everything, and write the table and the picture."""
-    parser = argparse.ArgumentParser(description="Measure the service against its peers.")
-    parser.add_argument("--quick", action="store_true", help="one small round of each, as a smoke test")
-    parser.add_argument("--folder", help="where the databases lie; unless given, a temporary one")
-    parser.add_argument("--write", type=Path, help="a folder for service.md and service.png")
-    options = parser.parse_args()
-    bench = Bench(QUICK if options.quick else FULL, options.folder)
+    chosen = options("Measure the service against its peers.").parse_args()
+    bench = Bench(QUICK if chosen.quick else FULL, chosen.folder)
     parts: list[str] = []
     rows = report(bench, parts.append)
-    text = "\n".join(parts)
-    print(text)
-    if options.write is not None:
-        (options.write / "service.md").write_text(text)
-        picture(rows, options.write / "service.png")
+    publish("\n".join(parts), rows, chosen.write, "service")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from app.stores.sqlite import SqliteStore
 from benchmarks import busy, ours
 from benchmarks.crowds import Follower, end_of_stream
-from benchmarks.report import ROOM, Row
+from benchmarks.report import HEADER, ROOM, Row, markdown
 from benchmarks.stock import fill
 from tests.acceptance.load import require_sound
 
@@ -117,3 +117,13 @@ def test_http_beside_jobs_that_compute_is_measured_in_each_state(tmp_path):
     ]
     figures = [figure for _, figure, _, _ in busy.details(found)]
     assert len(set(figures)) == len(figures) == 8
+
+
+def test_the_readme_shows_what_the_last_full_run_found():
+    table = (ROOT / "benchmarks" / "service.md").read_text("utf-8").partition(markdown(HEADER, []))[2]
+    found = [line.strip("| ").split(" | ") for line in table.partition("\n\n")[0].splitlines()]
+    shown = [(figure, *judged) for figure, _, _, *judged in found]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(shown) > 10
+    assert markdown(("figure", "ratio", "target", "met?"), shown) in readme
+    assert "(benchmarks/service.png)" in readme
