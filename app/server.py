@@ -23,7 +23,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from app.api.app import create_app
+from app.api.app import create_app, installed_version
 from app.api.wire import BoundedProtocol
 from app.config import Settings
 from app.core import Future
@@ -32,7 +32,7 @@ from app.jobs.errors import TaskDefinitionError
 from app.jobs.hooks import CoroutineFunction, Hooks, find
 from app.jobs.model import Job, Outcome, Slot, wall_clock
 from app.jobs.registry import Registry
-from app.service import Service
+from app.service import Service, SlotUse, WorkerStatus
 from app.stores.base import Limits, Recovered, Store
 from app.stores.retention import Retention, Sweeper
 from app.stores.sqlite import SqliteStore
@@ -123,7 +123,8 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
         parts.callback(lambda: ended.append(worker.close()))
         hooks = Hooks(find(settings.tasks), partial(_begin, worker))
         parts.callback(lambda: ended.append(_shut_down(hooks, worker)))
-        service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
+        workers = partial(_workers, worker, wall_clock())
+        service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming, workers)
         parts.callback(lambda: ended.append(service.close()))
         server = _Server(settings, service, worker, listening)
         # Before the first hook or job runs: it may fork.
@@ -135,6 +136,25 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
         parts.enter_context(closing(_sweep(settings, writer)))
         uvloop.run(server.serve(sockets=[listening]))
     return all(ended)
+
+
+def _workers(worker: Worker, started_at: int) -> Sequence[WorkerStatus]:
+    """Describe the only worker of this process. Its heartbeat is that it can be asked."""
+    status = worker.status()
+    slots = [SlotUse(kind, total, status.used[kind]) for kind, total in status.slots.items()]
+    return [
+        WorkerStatus(
+            worker.name,
+            worker.host,
+            worker.pid,
+            installed_version(),
+            started_at,
+            wall_clock(),
+            not status.claiming,
+            slots,
+            status.running,
+        )
+    ]
 
 
 def _sweep(settings: Settings, writer: Writer) -> Ticker:

@@ -2,12 +2,12 @@
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from app.jobs.history import Record, RecordKind
-from app.jobs.model import Job
+from app.jobs.model import Failure, Job, Slot
 from app.stores.base import (
     ONCE_KEPT,
     Filter,
@@ -21,7 +21,17 @@ from app.stores.base import (
     StoredRecord,
     StoreUnavailableError,
 )
-from app.stores.rows import LISTED, WHOLE, id_to_bytes, id_to_text, job_of, select_attempts, shown_id
+from app.stores.figures import Counts, Recent, StateCounts
+from app.stores.rows import (
+    LISTED,
+    OUTCOMES,
+    WHOLE,
+    id_to_bytes,
+    id_to_text,
+    job_of,
+    select_attempts,
+    shown_id,
+)
 from app.stores.sqlite_insert import KNOWN, ids_of
 from app.stores.trouble import Trouble
 
@@ -67,6 +77,30 @@ DEPTHS = """
 OLDEST = """
     SELECT queue, min(run_at) FROM jobs INDEXED BY jobs_by_state
     WHERE tenant = ? AND state = 'pending' AND NOT hold & 1 GROUP BY queue"""
+
+# One statement, so that all of it is of one moment. The kinds in the order of Counts.
+COUNTS = """
+    WITH own AS (
+        SELECT task, queue, n * (state = 'pending') AS pending, n * (state = 'running') AS running,
+            n * (state = 'cancelled') AS cancelled, n * (state = 'finished') AS finished
+        FROM counters WHERE tenant = ?
+    ), named (kind, name, pending, running, cancelled, finished) AS (
+        SELECT 0, '', pending, running, cancelled, finished FROM own
+        UNION ALL SELECT 1, task, pending, running, cancelled, finished FROM own
+        UNION ALL SELECT 2, queue, pending, running, cancelled, finished FROM own
+    )
+    SELECT kind, name, sum(pending), sum(running), sum(cancelled), sum(finished) FROM named
+    GROUP BY kind, name ORDER BY kind, name"""
+
+NEWEST = "SELECT created_at, id, tenant, task FROM jobs ORDER BY key DESC LIMIT ?"
+
+# By the index of retention: it knows when each has ended, or how long a key points to it if that is later.
+LATEST = """
+    SELECT max(finished_at, kept_until), id, tenant, task, run_at, outcome, started_at, finished_at,
+        exception_type, exception_message
+    FROM jobs INDEXED BY jobs_done LEFT JOIN results ON results.job = jobs.key AND outcome = 'failed'
+    WHERE finished_at IS NOT NULL AND max(finished_at, kept_until) >= ?
+    ORDER BY max(finished_at, kept_until) DESC LIMIT ?"""
 
 
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -214,6 +248,36 @@ class Reads:
             for name in sorted({*depths, *paused})
         ]
 
+    # -- figures -------------------------------------------------------------
+
+    def counts(self, tenant: str) -> Counts:
+        """See Store.counts."""
+        found: list[dict[str, StateCounts]] = [{}, {}, {}]
+        for kind, name, *counts in self._read(COUNTS, (tenant,)):
+            found[kind][name] = StateCounts(*counts)
+        jobs, tasks, queues = found
+        return Counts(jobs.get("", StateCounts()), tasks, queues)
+
+    def recent(self, after: int, examined: int) -> Recent:
+        """See Store.recent."""
+        newest = self._read(NEWEST, (examined,))
+        latest = self._read(LATEST, (after, examined))
+        # Beyond the last row that was examined there may be more of the same time.
+        ends = [rows[-1][0] + 1 for rows in (newest, latest) if len(rows) == examined]
+        submitted = [job for row in newest if row[0] >= after and (job := self._figure(_submitted_of, row))]
+        ended = [job for row in latest if row[7] >= after and (job := self._figure(_ended_of, row))]
+        return Recent(submitted, ended, max([after, *ends]))
+
+    def _figure(self, read: Callable[[Sequence[Any]], Job], row: Sequence[Any]) -> Job | None:
+        """Return as much of a job as figures need; None for a damaged row: as above."""
+        try:
+            return read(row)
+        except Exception as exc:  # noqa: BLE001  (as above)
+            self._tell_damaged(row, exc)
+            return None
+
+    # -- all of them ---------------------------------------------------------
+
     def _read(self, sql: str, values: Any) -> Sequence[Any]:
         try:
             rows = self._db.execute(sql, values).fetchall()
@@ -233,10 +297,12 @@ class Reads:
         try:
             return job_of(row)
         except Exception as exc:  # noqa: BLE001  (whatever damage may come to)
-            self._trouble.met(
-                f"{self._path}: the row of job {shown_id(row[1])} is damaged ({type(exc).__name__})"
-            )
+            self._tell_damaged(row, exc)
             return None
+
+    def _tell_damaged(self, row: Sequence[Any], exc: Exception) -> None:
+        text = f"the row of job {shown_id(row[1])} is damaged ({type(exc).__name__})"
+        self._trouble.met(f"{self._path}: {text}")
 
     def _records_of(self, rows: Sequence[Sequence[Any]]) -> list[StoredRecord]:
         """Return the records of rows, without those that are damaged: as above."""
@@ -249,6 +315,22 @@ class Reads:
         except Exception as exc:  # noqa: BLE001  (as above)
             self._trouble.met(f"{self._path}: record {position!r} is damaged ({type(exc).__name__})")
             return None
+
+
+def _submitted_of(row: Sequence[Any]) -> Job:
+    """Return what NEWEST has of a job."""
+    created_at, id_, tenant, task = row
+    return Job(id_to_text(id_), tenant, task, Slot.THREAD, created_at, created_at)
+
+
+def _ended_of(row: Sequence[Any]) -> Job:
+    """Return what LATEST has of a job."""
+    _, id_, tenant, task, run_at, outcome, started_at, finished_at, error, message = row
+    return Job(
+        id_to_text(id_), tenant, task, Slot.THREAD, run_at, run_at, outcome=OUTCOMES[outcome],
+        started_at=started_at, finished_at=finished_at,
+        exception=None if error is None else Failure(error, message, ""),
+    )  # fmt: skip
 
 
 # -- filters -----------------------------------------------------------------
