@@ -24,8 +24,11 @@ export const key = {
   forget: () => sessionStorage.removeItem(KEPT),
 };
 
-/** Set by the page: asks for a key; resolves to whether there is another one now. */
-export const asking = { forKey: async () => false };
+/**
+ * forKey: set by the page; asks for a key, and resolves to whether there is another one now. refused: whether
+ * somebody did not want to give one; then nobody is asked again by what the page does by itself.
+ */
+export const asking = { forKey: async () => false, refused: false };
 
 /**
  * Ask the service. Returns the Response of a success (304 is one). body: sent as JSON. Throws Problem, and

@@ -13,10 +13,11 @@ const LEFT = 44;
 const RIGHT = 6;
 
 /**
- * series: [{name, look, of(minute)}], `of` a number or null. kind: "bars" or "lines". words(n): a value as text.
+ * series: [{name, look, of(minute)}], `of` a number or null. kind: "bars" or "lines". words(n), tick(n): a value
+ * as text, and beside its line.
  * summary(minutes): what the picture shows, in a sentence. Returns {element, show(minutes)}.
  */
-export function chart(title, { series, kind, words, summary }) {
+export function chart(title, { series, kind, words, tick = words, summary }) {
   let minutes = [];
   let cursor = null; // the index of a minute
   const id = unique("chart");
@@ -47,7 +48,7 @@ export function chart(title, { series, kind, words, summary }) {
     picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     picture.setAttribute("width", width);
     picture.setAttribute("aria-label", summary(minutes));
-    fill(picture, grid(plot, words), axis(minutes, plot), kind === "bars" ? bars(minutes, series, plot) : lines(minutes, series, plot), mark(plot));
+    fill(picture, grid(plot, tick), axis(minutes, plot), kind === "bars" ? bars(minutes, series, plot) : lines(minutes, series, plot), mark(plot));
     tell();
   }
 
@@ -100,30 +101,38 @@ const legend = (series, kind) =>
 
 /** Where what is drawn: x(index), y(value), the values at which lines are, and the bottom. */
 function scaleOf(minutes, series, kind, width) {
-  const tops = minutes.map((minute) => {
-    const values = series.map(({ of }) => of(minute) ?? 0);
-    return kind === "bars" ? values.reduce((sum, n) => sum + n, 0) : Math.max(...values);
-  });
-  const ticks = ticksOf(Math.max(...tops), kind === "bars");
+  const values = minutes.map((minute) => series.map(({ of }) => of(minute)).filter((value) => value !== null));
+  const { ticks, share } = kind === "bars" ? linear(values) : logarithmic(values.flat());
   const bottom = HEIGHT - BOTTOM;
   const step = (width - LEFT - RIGHT) / minutes.length;
-  return { ticks, bottom, step, width, x: (i) => LEFT + i * step, y: (value) => bottom - (value / ticks.at(-1)) * (bottom - TOP) };
+  return { ticks, bottom, step, width, x: (i) => LEFT + i * step, y: (value) => bottom - share(value) * (bottom - TOP) };
 }
 
-/** Three or four round values from 0 to above the greatest. */
-function ticksOf(most, whole) {
-  const rough = (most || (whole ? 3 : 0.001)) / 3;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  let size = [1, 2, 5, 10].find((n) => n * power >= rough) * power;
-  if (whole) size = Math.max(1, Math.round(size));
-  const n = Math.max(1, Math.ceil(most / size));
-  return Array.from({ length: n + 1 }, (_, i) => i * size);
+/** For whole numbers that are stacked: three or four round values from 0 to above the greatest sum. */
+function linear(stacks) {
+  const most = Math.max(3, ...stacks.map((stack) => stack.reduce((sum, n) => sum + n, 0)));
+  const power = 10 ** Math.floor(Math.log10(most / 3));
+  const size = Math.max(1, Math.round([1, 2, 5, 10].find((n) => n * power >= most / 3) * power));
+  const ticks = Array.from({ length: Math.ceil(most / size) + 1 }, (_, i) => i * size);
+  return { ticks, share: (value) => value / ticks.at(-1) };
 }
+
+/** For lengths of time, of which the usual ones and the longest have to be seen side by side: powers of ten. */
+function logarithmic(values) {
+  const some = values.filter((value) => value > 0);
+  const low = Math.max(-4, Math.floor(Math.log10(Math.min(0.01, ...some))));
+  const high = Math.max(low + 2, Math.ceil(Math.log10(Math.max(0.1, ...some))));
+  const ticks = Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i)).filter((_, i, all) => all.length < 6 || (all.length - 1 - i) % 2 === 0);
+  return { ticks, share: (value) => Math.max(0, (Math.log10(Math.max(value, 1e-9)) - low) / (high - low)) };
+}
+
+/** A power of ten seconds. */
+const decade = (seconds) => (seconds < 1 ? `${Number((seconds * 1000).toPrecision(1))} ms` : `${seconds} s`);
 
 const grid = ({ ticks, y, width }, words) =>
   ticks.map((value) => [
     svg("line", { class: "chart-grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
-    svg("text", { class: "chart-text", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, value === 0 ? "0" : words(value)),
+    svg("text", { class: "chart-text", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, words(value)),
   ]);
 
 function axis(minutes, { x, step, bottom }) {
@@ -182,8 +191,9 @@ export const latencyChart = (title, of, nothing) =>
     kind: "lines",
     series: [["99 %", "p99"], ["95 %", "p95"], ["50 %", "p50"]].map(([name, p]) => ({ name, look: p, of: (minute) => minute[of]?.[p] ?? null })),
     words: duration,
+    tick: decade,
     summary: (minutes) => {
       const last = minutes.findLast((minute) => minute[of]);
-      return last ? `At ${clock(last.at)}: half within ${duration(last[of].p50)}, 99 of 100 within ${duration(last[of].p99)}` : nothing;
+      return last ? `Latest: 50 % ${duration(last[of].p50)}, 99 % ${duration(last[of].p99)}` : nothing;
     },
   });

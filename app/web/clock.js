@@ -2,7 +2,7 @@
 // has left it is forgotten.
 
 import { h, say } from "./dom.js";
-import { ago, duration, exact } from "./format.js";
+import { ago, at, duration, exact } from "./format.js";
 
 let skew = 0;
 
@@ -17,13 +17,14 @@ export function heard(date) {
 export const now = () => Date.now() + skew;
 
 const SAID = {
+  at: (iso) => at(iso, now()),
   ago: (iso) => ago((now() - Date.parse(iso)) / 1000),
   for: (iso) => duration(Math.max(0, Math.floor((now() - Date.parse(iso)) / 1000))),
 };
 
 /**
- * Return a <time> that says how long ago, or ahead; or with kind "for", how long since. The exact time is
- * its title. iso: null for a dash.
+ * Return a <time> that says how long ago, or ahead; with kind "for" how long since; with "at" when, by the
+ * clock. The exact time is its title. iso: null for a dash.
  */
 export function time(iso, kind = "ago") {
   if (!iso) return h("span", { class: "none" }, "–");

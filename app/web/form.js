@@ -72,11 +72,19 @@ class Group {
 class Nullable {
   constructor(field, schema, options) {
     this.field = field;
-    this.box = h("input", { type: "checkbox", "aria-label": `${options.name} is null` });
+    // A group of fields is in the way as long as it is not wanted.
+    this.hides = field instanceof Group;
+    this.box = h("input", { type: "checkbox", "aria-label": `${options.name} is null`, onchange: () => this.hide() });
     this.box.checked = schema.default === null || (!options.required && !("default" in schema));
     // Whoever types something means it.
     field.element.addEventListener("input", (event) => event.target !== this.box && (this.box.checked = false));
-    this.element = h("div", { class: "nullable" }, field.element, h("label", { class: "check" }, this.box, "null"));
+    this.element = h("div", { class: this.hides ? "nullable-group" : "nullable" }, field.element,
+      h("label", { class: "check" }, this.box, this.hides ? `${options.name} is null` : "null"));
+    this.hide();
+  }
+
+  hide() {
+    if (this.hides) this.field.element.hidden = this.box.checked;
   }
 
   read() {
@@ -85,6 +93,7 @@ class Nullable {
 
   show(value) {
     this.box.checked = value === null;
+    this.hide();
     if (value !== null) this.field.show(value);
   }
 

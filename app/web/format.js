@@ -6,6 +6,7 @@ const MOMENT = new Intl.DateTimeFormat(undefined, {
   fractionalSecondDigits: 3, timeZoneName: "short",
 });
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const DAY = new Intl.DateTimeFormat("en", { day: "numeric", month: "short" });
 const CLOCK_SECONDS = new Intl.DateTimeFormat(undefined, {
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
@@ -19,6 +20,10 @@ export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one
 export const exact = (iso) => MOMENT.format(new Date(iso));
 
 export const clock = (iso) => CLOCK.format(new Date(iso));
+
+/** A time by the clock, with the day if that is another one. now: milliseconds. */
+export const at = (iso, now) =>
+  Math.abs(now - Date.parse(iso)) < 86400000 / 2 ? clockSeconds(iso) : `${DAY.format(new Date(iso))}, ${clock(iso)}`;
 
 export const clockSeconds = (iso) => CLOCK_SECONDS.format(new Date(iso));
 

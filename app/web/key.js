@@ -9,8 +9,16 @@ let open = null;
 export function askForKey(refused = null) {
   // Another call has got a new key while this one was on its way.
   if (refused !== key.get() && key.get()) return Promise.resolve(true);
-  open ??= showDialog(refused).finally(() => (open = null));
+  if (asking.refused) return Promise.resolve(false);
+  open ??= showDialog(refused).then(answered);
   return open;
+}
+
+function answered(given) {
+  open = null;
+  document.getElementById("key-button").hidden = false;
+  asking.refused = !given;
+  return given;
 }
 
 function showDialog(refused) {

@@ -87,7 +87,7 @@ export function live(path, listener, { signal, resume = false }) {
   return {
     /** Begin again after the service had ended it: the job has a new run. */
     again() {
-      over = false;
+      if (!document.hidden) over = false;
       start();
     },
   };

@@ -1,6 +1,6 @@
 // Puts the page together: header, theme, key, and the view that the address names.
 
-import { get, key } from "./api.js";
+import { asking, get, key } from "./api.js";
 import { start as startClock } from "./clock.js";
 import { check } from "./connection.js";
 import { fill, h, say } from "./dom.js";
@@ -75,6 +75,7 @@ const keyButton = document.getElementById("key-button");
 async function showTenant() {
   const { tenant } = await get("/queues");
   const element = document.getElementById("tenant");
+  // Without keys there is one tenant, which need not be named.
   element.hidden = keyButton.hidden = !key.get();
   say(element, tenant);
   element.title = `The jobs of ${tenant}`;
@@ -83,6 +84,7 @@ async function showTenant() {
 keyButton.addEventListener("click", async () => {
   const before = key.get();
   key.forget();
+  asking.refused = false;
   if (await askForKey()) location.reload();
   else if (before) key.set(before);
 });

@@ -3,5 +3,6 @@
 /** Return a moment as `datetime-local` takes it: in the reader's own time. */
 export function localText(moment) {
   const local = new Date(moment.getTime() - moment.getTimezoneOffset() * 60000);
-  return local.toISOString().slice(0, 19);
+  const text = local.toISOString();
+  return text.slice(0, local.getUTCSeconds() ? 19 : 16);
 }

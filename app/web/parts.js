@@ -1,6 +1,6 @@
 // Pieces that several views are made of.
 
-import { announce } from "./connection.js";
+import { asking } from "./api.js";
 import { fill, h, unique } from "./dom.js";
 import { bytes } from "./format.js";
 import { icon } from "./icons.js";
@@ -47,6 +47,10 @@ export const headCell = (label, name, ...children) =>
 /** A row. */
 export const row = (attributes, ...cells) => h("tr", { role: "row", ...attributes }, ...cells);
 
+/** Where a view is. above: [name, address]. */
+export const crumbs = ([name, address], here) =>
+  h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: address }, name), " / ", h("span", null, here));
+
 /** Something small to say instead of content. */
 export const note = (...children) => h("p", { class: "note" }, ...children);
 
@@ -59,8 +63,15 @@ export function trouble(problem, retry) {
     "div", { class: "trouble", role: "alert" },
     h("p", null, h("strong", null, problem.title ?? "This page made a mistake")),
     h("p", null, problem.detail || (problem.title ? "" : String(problem.message))),
-    retry && h("p", null, h("button", { type: "button", onclick: retry }, "Try again")),
+    retry && h("p", null, h("button", { type: "button", onclick: () => again(retry, problem) }, "Try again")),
   );
+}
+
+async function again(retry, problem) {
+  asking.refused = false;
+  if (problem.status !== 401) retry();
+  // What else was refused begins anew too.
+  else if (await asking.forKey(null)) location.reload();
 }
 
 /** Say something that goes away by itself. */
@@ -161,5 +172,3 @@ function describe(track, progress, known) {
   track.setAttribute("aria-valuemax", String(progress.total));
   track.setAttribute("aria-valuenow", String(progress.done));
 }
-
-export { announce };

@@ -43,7 +43,8 @@ export class Parser {
 /**
  * Follow a stream until `signal` says stop or the service says that it is over (204); resolves then.
  * It goes on by itself after an interruption, where it was.
- * listener: event(type, data, id), and opened(), lost(), gap() when something was missed, or could have been.
+ * listener: event(type, data, id), and opened(), lost(), gap() when something was missed, or could have been;
+ * over() tells after an orderly end whether anything can follow.
  * from: the id to go on after; null for what the stream gives without one.
  * Throws Problem for what waiting cannot mend: 404, and 401 when no key is given.
  */
@@ -55,8 +56,11 @@ export async function follow(path, listener, { signal, from = null }) {
       const response = await open(path, id, signal);
       if (response.status === 204) return;
       listener.opened?.();
-      failures = 0;
-      id = (await read(response, listener, id, signal)) ?? id;
+      const { last, told } = await read(response, listener, id, signal);
+      if (listener.over?.()) return;
+      // One that ends at once, and says nothing, is not asked again at once.
+      failures = told ? 0 : failures + 1;
+      id = last ?? id;
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
       if (error.status === 404 || error.status === 401) throw error;
@@ -72,9 +76,13 @@ export async function follow(path, listener, { signal, from = null }) {
 const open = (path, id, signal) =>
   call("GET", path, { signal, headers: { Accept: "text/event-stream", ...(id === null ? {} : { "Last-Event-ID": id }) } });
 
-/** Read one answer to its end. Returns the last id. */
+/** Read one answer to its end. Returns the last id, and whether there was anything. */
 async function read(response, listener, id, signal) {
-  const parser = new Parser((event) => tell(event, listener));
+  let told = false;
+  const parser = new Parser((event) => {
+    told = true;
+    tell(event, listener);
+  });
   parser.id = id;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let timer;
@@ -84,11 +92,11 @@ async function read(response, listener, id, signal) {
       // A connection may die without a word.
       timer = setTimeout(() => reader.cancel(), SILENCE);
       const { done, value } = await reader.read();
-      if (done || signal.aborted) return parser.id;
+      if (done || signal.aborted) return { last: parser.id, told };
       parser.feed(value);
     }
   } catch {
-    return parser.id;
+    return { last: parser.id, told };
   } finally {
     clearTimeout(timer);
     reader.cancel().catch(() => {});

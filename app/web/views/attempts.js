@@ -21,7 +21,7 @@ export function attemptsPanel() {
 
   function show(job, begun) {
     clearInterval(timer);
-    const draw = () => (element.isConnected || !last ? fill(picture, runsOf(job, begun).map(timeline)) : clearInterval(timer));
+    const draw = () => (picture.isConnected || !last ? fill(picture, runsOf(job, begun).map(timeline)) : clearInterval(timer));
     // Only the running part of the picture grows by itself.
     if (!isDone(job)) timer = setInterval(draw, 1000);
     draw();
@@ -40,7 +40,7 @@ function attemptRow(attempt, job) {
   return row({},
     headCell("Attempt", "", job.run > 1 ? `${attempt.number} of run ${attempt.run}` : String(attempt.number)),
     cell("How it ended", "", ending(attempt, job)),
-    cell("Started", "col-time", time(attempt.started_at)),
+    cell("Started", "col-time", time(attempt.started_at, "at")),
     cell("Took", "col-number", attempt.finished_at ? duration(took) : time(attempt.started_at, "for")),
     cell("Worker", "muted", attempt.worker ?? "–"));
 }

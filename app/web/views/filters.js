@@ -40,7 +40,15 @@ export function fits(values, event) {
 export function filterForm(values, change, signal) {
   const fields = makeFields();
   const clear = h("button", { type: "button", class: "quiet", onclick: () => (show({}), apply()) }, icon("close"), "Clear filters");
+  // Only where there is little room; elsewhere the fields are always there.
+  const more = h("button", { type: "button", class: "filters-more", "aria-expanded": "false", "aria-controls": "filters-fields",
+    onclick: () => open(!element.classList.contains("open")) }, "Filters");
   let timer;
+
+  function open(on) {
+    element.classList.toggle("open", on);
+    more.setAttribute("aria-expanded", String(on));
+  }
 
   function apply() {
     clearTimeout(timer);
@@ -64,9 +72,11 @@ export function filterForm(values, change, signal) {
       onsubmit: (event) => (event.preventDefault(), apply()),
       oninput: () => { clearTimeout(timer); timer = setTimeout(apply, PATIENCE); },
       onchange: apply },
-    Object.values(fields).map((field) => field.element), h("div", { class: "filters-end" }, clear));
+    h("div", { class: "filters-fields", id: "filters-fields" }, Object.values(fields).map((field) => field.element)),
+    h("div", { class: "filters-end" }, more, clear));
   signal.addEventListener("abort", () => clearTimeout(timer));
   show(values);
+  open(Object.keys(values).length > 0);
   suggest(fields, signal);
   return { element, show, fault: (errors) => errors.forEach(({ loc, msg }) => fields[loc[1]]?.say(msg)) };
 }
@@ -91,7 +101,7 @@ const choice = (options) =>
 const textField = (list, placeholder = "Any") =>
   h("input", { type: "text", list, placeholder, autocomplete: "off", spellcheck: "false" });
 
-const moment = () => h("input", { type: "datetime-local", step: 1 });
+const moment = () => h("input", { type: "datetime-local" });
 
 /** A labelled input. */
 class Field {

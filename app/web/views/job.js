@@ -7,7 +7,7 @@ import { curlOf, submissionOf } from "../curl.js";
 import { fill, h, set } from "../dom.js";
 import { between, cut, duration, plural, shortId } from "../format.js";
 import { coalesced, live } from "../live.js";
-import { copy, copyButton, facts, jsonBox, loading, note, panel, progressBar, textBox, toastProblem, trouble } from "../parts.js";
+import { copy, copyButton, crumbs, facts, jsonBox, loading, note, panel, progressBar, textBox, toastProblem, trouble } from "../parts.js";
 import { toHash } from "../router.js";
 import { canCancel, canRetry, dueLater, isDone, lookOf, showBadge, truthOf } from "../states.js";
 import { attemptsPanel } from "./attempts.js";
@@ -63,7 +63,7 @@ class JobView {
     this.log = new LogView(() => this.id, this.signal);
     this.buttons = this.makeButtons();
     fill(this.element,
-      h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("span", null, shortId(job.id))),
+      crumbs(["Jobs", "#/jobs"], shortId(job.id)),
       h("div", { class: "view-head job-head" },
         h("div", { class: "job-title" }, h("h1", null, job.task), this.state),
         h("div", { class: "buttons" }, Object.values(this.buttons))),
@@ -92,7 +92,6 @@ class JobView {
     try {
       const job = await deed(this.id);
       this.show(job);
-      if (name === "retry") this.stream.again();
       announce(name === "retry" ? "The job will run again" : job.state === "running" ? "The job is asked to stop" : "The job is cancelled");
     } catch (error) {
       toastProblem(error);
@@ -116,6 +115,7 @@ class JobView {
     this.once("outcome", [job.outcome, job.result, job.exception], () => fill(this.outcome, outcomeOf(job)));
     this.attempts.show(job, this.begun);
     this.showButtons(job);
+    if (!isDone(job)) this.stream?.again();
   }
 
   /** Show a part again only when what it shows has changed: what is selected in it, or opened, stays so. */
@@ -146,7 +146,10 @@ class JobView {
       event: (type, data, id) => this.hear(type, data, id),
       gap: () => (this.log.gap(), this.redraw()),
       failed: () => this.refetch(),
+      over: () => isDone(this.job),
     }, { signal: this.signal, resume: true });
+    // The stream of a job that is done has ended; somebody may have it run again meanwhile.
+    document.addEventListener("visibilitychange", () => document.hidden || this.refetch(), { signal: this.signal });
   }
 
   hear(type, data) {
@@ -178,11 +181,11 @@ function factsOf(job) {
     Object.keys(job.tags).length > 0 && ["Tags", h("span", { class: "tags" }, Object.entries(job.tags).map(([name, value]) =>
       h("a", { class: "tag", href: toHash(["jobs"], { tag: [`${name}:${value}`] }) }, cut(`${name}:${value}`, 80))))],
     job.key !== null && ["Key", h("code", null, job.key)],
-    ["Submitted", time(job.created_at)],
+    ["Submitted", time(job.created_at, "at"), h("span", { class: "muted" }, ", ", time(job.created_at))],
     later && [job.attempt ? "Next attempt" : "Due", time(later)],
-    job.started_at && ["Started", time(job.started_at)],
+    job.started_at && ["Started", time(job.started_at, "at")],
     job.state === "running" && ["Running for", time(job.started_at, "for")],
-    job.finished_at && ["Ended", time(job.finished_at)],
+    job.finished_at && ["Ended", time(job.finished_at, "at")],
     took !== null && ["Took", duration(took)],
     ["Attempt", job.attempt ? `${job.attempt} of ${job.max_attempts}` : `none yet, of ${job.max_attempts}`],
     job.run > 1 && ["Run", String(job.run)],

@@ -44,7 +44,8 @@ class JobsView {
   }
 
   build() {
-    this.freshButton = h("button", { type: "button", class: "fresh", hidden: true, onclick: () => this.showFresh() });
+    this.freshButton = h("button", { type: "button", class: "fresh", onclick: () => this.showFresh() });
+    this.freshLine = h("div", { class: "fresh-line", hidden: true }, this.freshButton);
     const { element, body } = table("Jobs, newest first", [
       { name: "Select", content: this.chosen.all, class: "col-select" }, ...COLUMNS,
     ], "jobs-table");
@@ -58,7 +59,7 @@ class JobsView {
       h("div", { class: "view-head" }, h("h1", null, "Jobs"), this.summary),
       this.form.element,
       this.chosen.bar,
-      h("div", { class: "fresh-line" }, this.freshButton),
+      this.freshLine,
       h("div", { class: "panel flush" }, element, this.below),
       this.pager,
     );
@@ -236,8 +237,8 @@ class JobsView {
       this.load({ quiet: true });
       return;
     }
-    if (this.freshButton.hidden) announce("There are new jobs");
-    this.freshButton.hidden = false;
+    if (this.freshLine.hidden) announce("There are new jobs");
+    this.freshLine.hidden = false;
     say(this.freshButton, n > NEW_SHOWN ? `${NEW_SHOWN}+ new jobs` : plural(n, "new job"));
   }
 
@@ -248,7 +249,7 @@ class JobsView {
 
   clearFresh() {
     this.fresh.clear();
-    this.freshButton.hidden = true;
+    this.freshLine.hidden = true;
   }
 }
 

@@ -67,7 +67,7 @@ export class LogView {
 
   nodesOf(line) {
     const attempt = `${line.run} ${line.attempt}`;
-    const head = attempt === this.attempt ? [] : [h("div", { class: "log-head" }, `Run ${line.run}, attempt ${line.attempt}`)];
+    const head = attempt === this.attempt ? [] : [h("div", { class: "log-head" }, line.run > 1 ? `Run ${line.run}, attempt ${line.attempt}` : `Attempt ${line.attempt}`)];
     this.attempt = attempt;
     const level = line.level.toLowerCase();
     return [...head, h("div", { class: `log-line level-${/^[a-z]+$/.test(level) ? level : "other"}` },

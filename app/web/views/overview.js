@@ -27,8 +27,8 @@ class Overview {
     this.signal = signal;
     this.drawn = {};
     this.counts = h("ul", { class: "counts" });
-    this.first = h("div");
-    this.trouble = h("div");
+    this.first = h("div", { class: "place" });
+    this.trouble = h("div", { class: "place" });
     this.hour = new HourPanel();
     this.queues = new QueuesPanel(() => this.refresh());
     this.workers = workersPanel();
@@ -70,7 +70,7 @@ class Overview {
   }
 
   show(stats, queues, workers) {
-    this.once("counts", stats?.jobs ?? queues, () => this.showCounts(stats?.jobs ?? countsOf(queues)));
+    this.once("counts", [stats?.jobs ?? queues, stats?.hour], () => this.showCounts(stats?.jobs ?? countsOf(queues), stats?.hour));
     this.once("queues", queues, () => this.queues.show(queues));
     this.once("workers", workers, () => this.workers.show(workers));
     this.once("failures", stats && stats.failures, () => this.failures.show(stats && stats.failures));
@@ -86,9 +86,13 @@ class Overview {
     draw();
   }
 
-  showCounts(counts) {
+  showCounts(counts, hour) {
     this.tiles ??= tilesIn(this.counts);
-    for (const state of STATES) say(this.tiles[state], counts[state] === undefined ? "–" : count(counts[state]));
+    for (const state of STATES) {
+      const { number, under } = this.tiles[state];
+      say(number, counts[state] === undefined ? "–" : count(counts[state]));
+      say(under, hour ? UNDER[state](hour) : "");
+    }
   }
 }
 
@@ -98,15 +102,24 @@ const countsOf = (queues) => ({
   running: queues.reduce((n, queue) => n + queue.running, 0),
 });
 
+/** What the last hour has to say of each. */
+const UNDER = {
+  pending: (hour) => `${count(hour.submitted)} submitted this hour`,
+  running: (hour) => (hour.run ? `half take less than ${duration(hour.run.p50)}` : ""),
+  finished: (hour) => `${count(hour.succeeded)} succeeded, ${count(hour.failed)} failed this hour`,
+  cancelled: (hour) => `${count(hour.cancelled)} this hour`,
+};
+
 const TILE_ICONS = { pending: "pending", running: "running", finished: "succeeded", cancelled: "cancelled" };
 
 /** Make the tiles once; only their numbers change, so that a link keeps its focus. */
 function tilesIn(list) {
   const tiles = {};
   fill(list, STATES.map((state) => {
-    tiles[state] = h("span", { class: "tile-number" });
+    const [number, under] = [h("span", { class: "tile-number" }), h("span", { class: "tile-under" })];
+    tiles[state] = { number, under };
     return h("li", null, h("a", { class: `tile tile-${state}`, href: toHash(["jobs"], { state }) },
-      h("span", { class: "tile-name" }, icon(TILE_ICONS[state]), state[0].toUpperCase() + state.slice(1)), tiles[state]));
+      h("span", { class: "tile-name" }, icon(TILE_ICONS[state]), state[0].toUpperCase() + state.slice(1)), number, under));
   }));
   return tiles;
 }
@@ -145,7 +158,7 @@ class QueuesPanel {
     const { element, body } = table("Queues with jobs that wait or run", [
       { name: "Queue" }, { name: "Waiting", class: "col-number" }, { name: "Running", class: "col-number" },
       { name: "Oldest", class: "col-number" }, { name: "Pause", hidden: true, class: "col-action" },
-    ]);
+    ], "queues-table");
     [this.table, this.body] = [element, body];
     this.none = note("No queue has jobs that wait or run.");
     this.element = panel("Queues", {}, this.none, element);

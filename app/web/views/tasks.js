@@ -6,7 +6,7 @@ import { curlOf, submissionOf } from "../curl.js";
 import { fill, h } from "../dom.js";
 import { Unreadable } from "../fields.js";
 import { duration, plural, shortId } from "../format.js";
-import { copy, facts, loading, note, panel, trouble } from "../parts.js";
+import { copy, crumbs, facts, loading, note, panel, trouble } from "../parts.js";
 import { go, toHash } from "../router.js";
 
 /** Return the view. */
@@ -23,7 +23,7 @@ class TasksView {
     this.list = h("nav", { class: "task-list", "aria-label": "All tasks" }, loading("tasks"));
     this.detail = h("div", { class: "task-detail stack" });
     this.element = h("div", { class: `view tasks ${name ? "has-task" : ""}`.trim() },
-      h("div", { class: "view-head" }, name ? h("p", { class: "h1" }, h("a", { href: "#/tasks" }, "Tasks")) : h("h1", null, "Tasks")),
+      name ? crumbs(["Tasks", "#/tasks"], name) : h("div", { class: "view-head" }, h("h1", null, "Tasks")),
       h("div", { class: "task-columns" }, this.list, this.detail));
     this.load();
   }
