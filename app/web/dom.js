@@ -56,6 +56,18 @@ export function fill(element, ...children) {
   return element;
 }
 
+/**
+ * Put these elements in place of what an element contains. Those that it contains already do not leave it:
+ * out of the document they would lose the focus, and a click that has begun on them.
+ */
+export function arrange(element, wanted) {
+  const kept = new Set(wanted);
+  for (const child of [...element.children]) if (!kept.has(child)) child.remove();
+  wanted.forEach((child, i) => {
+    if (element.children[i] !== child) element.insertBefore(child, element.children[i] ?? null);
+  });
+}
+
 /** Set an element's text, unless it is that already: an unchanged page costs no layout. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

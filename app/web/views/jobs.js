@@ -3,7 +3,7 @@
 
 import { get, isAbort } from "../api.js";
 import { announce } from "../connection.js";
-import { fill, h, say } from "../dom.js";
+import { arrange, fill, h, say } from "../dom.js";
 import { plural } from "../format.js";
 import { icon } from "../icons.js";
 import { coalesced, live } from "../live.js";
@@ -130,7 +130,7 @@ class JobsView {
       row.show(job);
       this.rows.set(job.id, row);
     }
-    fill(this.body, [...this.rows.values()].map((row) => row.element));
+    arrange(this.body, [...this.rows.values()].map((row) => row.element));
     this.chosen.changed();
     this.showRest();
   }
