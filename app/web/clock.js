@@ -19,8 +19,11 @@ export const now = () => Date.now() + skew;
 const SAID = {
   at: (iso) => at(iso, now()),
   ago: (iso) => ago((now() - Date.parse(iso)) / 1000),
-  for: (iso) => duration(Math.max(0, Math.floor((now() - Date.parse(iso)) / 1000))),
+  for: (iso) => since(Math.max(0, Math.floor((now() - Date.parse(iso)) / 1000))),
 };
+
+// Whole seconds: more would be over before it is read.
+const since = (seconds) => (seconds < 60 ? `${seconds} s` : duration(seconds));
 
 /**
  * Return a <time> that says how long ago, or ahead; with kind "for" how long since; with "at" when, by the

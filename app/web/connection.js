@@ -19,6 +19,9 @@ const BANNERS = {
 let state = "connecting";
 let telling = null;
 
+/** Tells "back" when the service answers again. */
+export const service = new EventTarget();
+
 /** What the header says. */
 export const connection = {
   get state() {
@@ -31,8 +34,12 @@ export const connection = {
     const was = state;
     state = next;
     show();
+    if (next !== "live" || was === "connecting") return;
+    service.dispatchEvent(new Event("back"));
+    // What could not be had is tried again.
+    for (const button of document.querySelectorAll("[data-again]")) button.click();
     // Told, for those who do not see it, only when it matters.
-    if (next === "live" && was === "lost") announce("The service answers again");
+    if (was === "lost") announce("The service answers again");
   },
 
   /** Note that the service did not answer, or answered that it cannot. */
@@ -64,12 +71,20 @@ export function announce(text) {
   setTimeout(() => say(document.getElementById("announcer"), text), 50);
 }
 
-/** Ask whether the service takes jobs: a stream does not say that it is about to stop. */
-export async function check(signal) {
+const USUALLY = 10000; // milliseconds between two looks
+const IN_TROUBLE = 2000;
+
+/** Look from time to time whether the service takes jobs: a stream does not say that it is about to stop. */
+export async function watch() {
+  if (!document.hidden) await look();
+  setTimeout(watch, state === "live" ? USUALLY : IN_TROUBLE);
+}
+
+async function look() {
   try {
-    await call("GET", "/health/ready", { signal });
-    if (state !== "paused") connection.set("live");
+    await call("GET", "/health/ready");
+    connection.set("live");
   } catch (error) {
-    if (!signal.aborted) connection.lost(error);
+    connection.lost(error);
   }
 }

@@ -2,11 +2,10 @@
 
 import { asking, get, key } from "./api.js";
 import { start as startClock } from "./clock.js";
-import { check } from "./connection.js";
+import { watch } from "./connection.js";
 import { fill, h, say } from "./dom.js";
 import { icon } from "./icons.js";
 import { askForKey } from "./key.js";
-import { every } from "./live.js";
 import { replaceHash, route } from "./router.js";
 import { jobView } from "./views/job.js";
 import { jobsView } from "./views/jobs.js";
@@ -108,4 +107,4 @@ addEventListener("scroll", () => {
 startClock();
 route(VIEWS, main, shown);
 showTenant().catch(() => {});
-every(10, () => check(new AbortController().signal), new AbortController().signal);
+watch();

@@ -63,7 +63,7 @@ export function trouble(problem, retry) {
     "div", { class: "trouble", role: "alert" },
     h("p", null, h("strong", null, problem.title ?? "This page made a mistake")),
     h("p", null, problem.detail || (problem.title ? "" : String(problem.message))),
-    retry && h("p", null, h("button", { type: "button", onclick: () => again(retry, problem) }, "Try again")),
+    retry && h("p", null, h("button", { type: "button", "data-again": problem.status === 0 || problem.status === 503, onclick: () => again(retry, problem) }, "Try again")),
   );
 }
 

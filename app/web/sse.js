@@ -1,6 +1,7 @@
 // Server-sent events read by `fetch`, because an EventSource cannot send a key.
 
 import { call, isAbort } from "./api.js";
+import { service } from "./connection.js";
 
 const SHORTEST = 500; // milliseconds before the first new attempt
 const LONGEST = 15000;
@@ -119,10 +120,12 @@ function pause(failures, signal) {
   const most = failures ? Math.min(LONGEST, SHORTEST * 2 ** (failures - 1)) : 50;
   return new Promise((resolve) => {
     const timer = setTimeout(done, most * (0.75 + Math.random() / 2));
-    signal.addEventListener("abort", done, { once: true });
+    signal.addEventListener("abort", done);
+    service.addEventListener("back", done);
     function done() {
       clearTimeout(timer);
       signal.removeEventListener("abort", done);
+      service.removeEventListener("back", done);
       resolve();
     }
   });

@@ -15,6 +15,7 @@ export function attemptsPanel() {
   const { element, body } = table("Attempts", [
     { name: "Attempt" }, { name: "How it ended" }, { name: "Started", class: "col-time" }, { name: "Took", class: "col-number" }, { name: "Worker" },
   ], "attempts-table");
+  const scroller = h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Attempts as a table" }, element);
   const content = h("div");
   let last = "";
   let timer;
@@ -28,7 +29,7 @@ export function attemptsPanel() {
     const text = JSON.stringify([job.attempts, job.state, job.cancellation?.outcome]);
     if (text === last) return;
     last = text;
-    fill(content, job.attempts.length ? [picture, element] : [picture, note("It has not been started yet.")]);
+    fill(content, picture, job.attempts.length ? scroller : note("It has not been started yet."));
     fill(body, job.attempts.slice(-SHOWN).reverse().map((attempt) => attemptRow(attempt, job)));
   }
 

@@ -39,7 +39,7 @@ class JobView {
       this.show(job);
     } catch (error) {
       if (isAbort(error)) return;
-      if (this.job === null || error.status === 404) fill(this.element, trouble(error, () => this.restart()));
+      if (this.job === null || error.status === 404) fill(this.element, crumbs(["Jobs", "#/jobs"], shortId(this.id)), h("h1", null, this.title), trouble(error, () => this.restart()));
       else if (error.status) toastProblem(error);
     }
   }
@@ -65,7 +65,7 @@ class JobView {
     fill(this.element,
       crumbs(["Jobs", "#/jobs"], shortId(job.id)),
       h("div", { class: "view-head job-head" },
-        h("div", { class: "job-title" }, h("h1", null, job.task), this.state),
+        h("div", { class: "job-title" }, h("h1", { tabindex: -1 }, job.task), this.state),
         h("div", { class: "buttons" }, Object.values(this.buttons))),
       h("p", { class: "job-id" }, h("code", null, job.id), copyButton(() => job.id, "id")),
       this.truth,
@@ -88,7 +88,9 @@ class JobView {
   }
 
   async change(deed, name) {
-    this.buttons[name].disabled = true;
+    const button = this.buttons[name];
+    const hadFocus = document.activeElement === button;
+    button.disabled = true;
     try {
       const job = await deed(this.id);
       this.show(job);
@@ -98,7 +100,7 @@ class JobView {
       this.refetch();
     } finally {
       // A button that vanishes would leave the keyboard nowhere.
-      if (this.buttons[name].hidden) this.element.querySelector("h1")?.focus?.();
+      if (hadFocus) (button.hidden ? this.element.querySelector("h1") : button).focus();
     }
   }
 

@@ -93,7 +93,10 @@ class JobsView {
     this.loading?.abort();
     const own = (this.loading = new AbortController());
     const signal = AbortSignal.any([own.signal, this.signal]);
-    if (!quiet && !this.rows.size) fill(this.below, loading("jobs"));
+    if (!quiet && !this.rows.size) {
+      this.tableElement.hidden = true;
+      fill(this.below, loading("jobs"));
+    }
     this.tableElement.setAttribute("aria-busy", "true");
     try {
       const page = await this.fetch(this.cursor, signal);

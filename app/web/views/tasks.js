@@ -39,7 +39,7 @@ class TasksView {
     } catch (error) {
       if (isAbort(error)) return;
       fill(this.list);
-      fill(this.detail, trouble(error, () => this.load()));
+      fill(this.detail, this.name && h("h1", null, this.name), trouble(error, () => this.load()));
     }
   }
 
