@@ -19,15 +19,15 @@ from json import dumps
 from pathlib import Path
 from statistics import median
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Response
 
 from benchmarks import ours
 from benchmarks.chromium import chromium
 from benchmarks.machine import interpreter
-from benchmarks.report import HEADER, Row, markdown, options, told
+from benchmarks.report import Row, markdown, options, told
 from benchmarks.stock import TASK, fill
 
 VIEWS = {"overview": "/", "list of jobs": "/#/jobs"}
@@ -42,6 +42,8 @@ BATCH = 10
 """Jobs that are submitted at a time."""
 PERIOD = 0.1
 """Seconds from one batch to the next: a hundred jobs a second, each with three changes."""
+
+HEADER = ("figure", "found", "limit, or before", "ratio", "target", "met?")
 
 PAINTED = """name => new Promise(resolve => {
   const look = list => list.getEntriesByName(name).forEach(entry => resolve(entry.startTime));
@@ -109,16 +111,18 @@ def _row(figure: str, times: Sequence[float], limit: float) -> Row:
 def weighed(browser: Browser, base: str) -> Iterator[Row]:
     """Weigh the page and all files that any view asks for."""
     sizes: dict[str, int] = {}
+
+    def weigh(answer: Response) -> None:
+        address = urlsplit(answer.url).path
+        if address == "/" or address.startswith("/static/"):
+            sizes[address] = len(answer.body())
+
     context = browser.new_context(base_url=base)
     page = context.new_page()
-    asked: list[Any] = []
-    page.on("requestfinished", asked.append)
+    page.on("response", weigh)
     for path in (*VIEWS.values(), "/#/tasks"):
-        page.goto(path, wait_until="load")
-    for request in asked:
-        address = urlsplit(request.url).path
-        if address == "/" or address.startswith("/static/"):
-            sizes[address] = len(request.response().body())
+        page.goto(path)
+        page.wait_for_load_state("load")
     context.close()
     total = sum(sizes.values())
     figure = f"bytes of the page and its {len(sizes) - 1} files, KiB"
@@ -134,7 +138,7 @@ class Changes(threading.Thread):
     def __init__(self, base: str) -> None:
         super().__init__(name="changes")
         self._address = urlsplit(base).netloc
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.submitted = 0
 
     def run(self) -> None:
@@ -142,7 +146,7 @@ class Changes(threading.Thread):
         connection = HTTPConnection(self._address)
         body = dumps({"jobs": [{"task": TASK}] * BATCH})
         due = monotonic()
-        while not self._stop.wait(max(0.0, due - monotonic())):
+        while not self._ended.wait(max(0.0, due - monotonic())):
             connection.request("POST", "/jobs/batch", body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             answer.read()
@@ -152,7 +156,7 @@ class Changes(threading.Thread):
 
     def end(self) -> None:
         """Stop, and wait for the end."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 
