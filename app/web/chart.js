@@ -13,11 +13,14 @@ const LEFT = 44;
 const RIGHT = 6;
 
 /**
+ * Return {element, show(minutes)}.
+ * over: a series that is drawn as steps above the others; null for none.
  * series: [{name, look, of(minute)}], `of` a number or null. kind: "bars" or "lines". words(n), tick(n): a value
  * as text, and beside its line.
- * summary(minutes): what the picture shows, in a sentence. Returns {element, show(minutes)}.
+ * summary(minutes): what the picture shows, in a sentence.
  */
-export function chart(title, { series, kind, words, tick = words, summary }) {
+export function chart(title, { series, over = null, kind, words, tick = words, summary }) {
+  const all = over ? [over, ...series] : series;
   let minutes = [];
   let cursor = null; // the index of a minute
   const id = unique("chart");
@@ -30,9 +33,9 @@ export function chart(title, { series, kind, words, tick = words, summary }) {
     h("summary", null, "Numbers"),
     h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `${title} as a table` },
       h("table", { class: "table" }, h("caption", { class: "visually-hidden" }, title),
-        h("thead", null, h("tr", null, h("th", { scope: "col" }, "Minute"), series.map(({ name }) => h("th", { scope: "col", class: "col-number" }, name)))), body)));
+        h("thead", null, h("tr", null, h("th", { scope: "col" }, "Minute"), all.map(({ name }) => h("th", { scope: "col", class: "col-number" }, name)))), body)));
   const element = h("figure", { class: "chart" },
-    h("figcaption", null, h("h3", null, title), legend(series, kind)), readout, frame, numbers);
+    h("figcaption", null, h("h3", null, title), legend(series, over, kind)), readout, frame, numbers);
   new ResizeObserver(() => draw()).observe(frame);
 
   function show(next) {
@@ -44,11 +47,12 @@ export function chart(title, { series, kind, words, tick = words, summary }) {
   function draw() {
     const width = Math.max(200, frame.clientWidth);
     if (!minutes.length || !frame.clientWidth) return;
-    const plot = scaleOf(minutes, series, kind, width);
+    const plot = scaleOf(minutes, series, over, kind, width);
     picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     picture.setAttribute("width", width);
     picture.setAttribute("aria-label", summary(minutes));
-    fill(picture, grid(plot, tick), axis(minutes, plot), kind === "bars" ? bars(minutes, series, plot) : lines(minutes, series, plot), mark(plot));
+    fill(picture, grid(plot, tick), axis(minutes, plot), kind === "bars" ? bars(minutes, series, plot) : lines(minutes, series, plot),
+      over && steps(minutes, over, plot), mark(plot));
     tell();
   }
 
@@ -58,9 +62,11 @@ export function chart(title, { series, kind, words, tick = words, summary }) {
   }
 
   function tell() {
+    // Read out as the cursor moves, and not each time that there are other numbers.
+    readout.setAttribute("aria-live", cursor === null ? "off" : "polite");
     const minute = minutes[cursor];
     if (!minute) return say(readout, summary(minutes));
-    const values = series.map(({ name, of }) => `${name.toLowerCase()} ${of(minute) === null ? "–" : words(of(minute))}`);
+    const values = all.map(({ name, of }) => `${name.toLowerCase()} ${of(minute) === null ? "–" : words(of(minute))}`);
     say(readout, `${clock(minute.at)}  ${values.join(", ")}`);
   }
 
@@ -86,23 +92,23 @@ export function chart(title, { series, kind, words, tick = words, summary }) {
   function drawTable() {
     if (!numbers.open) return;
     fill(body, [...minutes].reverse().map((minute) => h("tr", null, h("th", { scope: "row" }, clock(minute.at)),
-      series.map(({ of }) => h("td", { class: "col-number" }, of(minute) === null ? "–" : words(of(minute)))))));
+      all.map(({ of }) => h("td", { class: "col-number" }, of(minute) === null ? "–" : words(of(minute)))))));
   }
 
   return { element, show };
 }
 
-const legend = (series, kind) =>
-  h("span", { class: "legend" }, series.map(({ name, look }) =>
+const legend = (series, over, kind) =>
+  h("span", { class: "legend" }, [over, ...series].filter(Boolean).map((entry) =>
     h("span", { class: "legend-item" },
       svg("svg", { viewBox: "0 0 14 10", width: 14, height: 10, "aria-hidden": "true" },
-        kind === "bars" ? svg("rect", { class: `bar-${look}`, x: 2, width: 10, height: 10, rx: 2 })
-          : svg("path", { class: `line line-${look}`, d: "M0 5h14" })), name)));
+        kind === "bars" && entry !== over ? svg("rect", { class: `bar-${entry.look}`, x: 2, width: 10, height: 10, rx: 2 })
+          : svg("path", { class: `line line-${entry.look}`, d: "M0 5h14" })), entry.name)));
 
 /** Where what is drawn: x(index), y(value), the values at which lines are, and the bottom. */
-function scaleOf(minutes, series, kind, width) {
+function scaleOf(minutes, series, over, kind, width) {
   const values = minutes.map((minute) => series.map(({ of }) => of(minute)).filter((value) => value !== null));
-  const { ticks, share } = kind === "bars" ? linear(values) : logarithmic(values.flat());
+  const { ticks, share } = kind === "bars" ? linear([...values, ...minutes.map((minute) => [over.of(minute)])]) : logarithmic(values.flat());
   const bottom = HEIGHT - BOTTOM;
   const step = (width - LEFT - RIGHT) / minutes.length;
   return { ticks, bottom, step, width, x: (i) => LEFT + i * step, y: (value) => bottom - share(value) * (bottom - TOP) };
@@ -169,10 +175,17 @@ function lines(minutes, series, { x, y, step }) {
   });
 }
 
-/** Jobs by how they ended. */
+/** A line with a step for each minute. */
+function steps(minutes, { look, of }, { x, y, step }) {
+  const path = minutes.map((minute, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(of(minute)).toFixed(1)}h${step.toFixed(1)}`).join("");
+  return svg("path", { class: `line line-${look}`, d: path });
+}
+
+/** Jobs by how they ended, and how many came. */
 export const throughputChart = () =>
   chart("Jobs per minute", {
     kind: "bars",
+    over: { name: "Submitted", look: "submitted", of: (minute) => minute.submitted },
     series: [
       { name: "Succeeded", look: "succeeded", of: (minute) => minute.succeeded },
       { name: "Failed", look: "failed", of: (minute) => minute.failed },

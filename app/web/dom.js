@@ -39,9 +39,9 @@ function checked(name) {
   return name;
 }
 
-/** Return an address of this page, or of this service. Throws for any other. */
+/** Return an address of this page, or of what it has made itself. Throws for any other. */
 function address(value) {
-  if (!/^(#|\/(?!\/)|blob:)/.test(value)) throw new TypeError("an address leads elsewhere");
+  if (!/^(#|blob:)/.test(value)) throw new TypeError("an address leads elsewhere");
   return value;
 }
 

@@ -1,6 +1,7 @@
 // Pieces that several views are made of.
 
 import { asking } from "./api.js";
+import { curlOf } from "./curl.js";
 import { fill, h, unique } from "./dom.js";
 import { bytes } from "./format.js";
 import { icon } from "./icons.js";
@@ -85,14 +86,20 @@ export function toast(text, kind = "good") {
 export const toastProblem = (error) => toast(error.detail || error.title || String(error.message), "bad");
 
 /** Put text on the clipboard; where that is not allowed, show it to be copied by hand. */
-export async function copy(text, what) {
+export async function copy(text, what, hint = "") {
   try {
     await navigator.clipboard.writeText(text);
-    toast(`${what} copied`);
+    toast(`${what} copied${hint}`);
   } catch {
     const field = h("textarea", { readonly: true, rows: 6, value: text, "aria-label": what });
     await ask(`Copy the ${what.toLowerCase()}`, [field], { yes: "Done", no: null });
   }
+}
+
+/** Copy the command that submits. What is shown as *** is not known here. */
+export function copyCommand(submission) {
+  const command = curlOf(submission);
+  copy(command, "Command", command.includes('"***"') ? "; put the secrets in place of ***" : "");
 }
 
 export const copyButton = (text, what) =>
@@ -107,8 +114,8 @@ export function ask(title, content, { yes, no = "Keep as it is", danger = false 
     h("h2", { id }, title),
     ...content,
     h("div", { class: "dialog-buttons" },
-      no && h("button", { type: "button", onclick: () => dialog.close() }, no),
-      h("button", { type: "button", class: danger ? "danger" : "primary", autofocus: true, onclick: () => dialog.close("yes") }, yes)),
+      no && h("button", { type: "button", autofocus: danger, onclick: () => dialog.close() }, no),
+      h("button", { type: "button", class: danger ? "danger" : "primary", autofocus: !danger, onclick: () => dialog.close("yes") }, yes)),
   );
   document.body.append(dialog);
   dialog.showModal();

@@ -13,7 +13,7 @@ const WORDS = {
 };
 const LEGEND = { waiting: "Waiting", retrying: "Between attempts", running: "Running", succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled", ended: "Ended" };
 
-/** run: {number, many, from, to, due, pieces: [{look, from, to, number?, open?}]}, times in milliseconds. */
+/** run: {number, many, from, to, pieces: [{look, from, to, number?, open?}]}, times in milliseconds. */
 export function timeline(run) {
   const pieces = placed(run);
   const title = run.many ? `Run ${run.number}` : "Timeline";

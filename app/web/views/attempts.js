@@ -88,7 +88,7 @@ function runOf(number, attempts, job, begun) {
   }
   const end = current ? endOf(job, at) : at;
   if (end > at) pieces.push({ look: pieces.length ? "retrying" : "waiting", from: at, to: end, open: !isDone(job) });
-  return { number, many: job.run > 1, from, to: Math.max(end, at), due: current && job.state === "pending" ? Date.parse(job.run_at) : null, pieces };
+  return { number, many: job.run > 1, from, to: Math.max(end, at), pieces };
 }
 
 /** Until when there is something to show. */

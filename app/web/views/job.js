@@ -3,11 +3,11 @@
 import { cancelJob, get, isAbort, jobPath, retryJob } from "../api.js";
 import { time } from "../clock.js";
 import { announce } from "../connection.js";
-import { curlOf, submissionOf } from "../curl.js";
+import { submissionOf } from "../curl.js";
 import { fill, h, set } from "../dom.js";
 import { between, cut, duration, plural, shortId } from "../format.js";
 import { coalesced, live } from "../live.js";
-import { copy, copyButton, crumbs, facts, jsonBox, loading, note, panel, progressBar, textBox, toastProblem, trouble } from "../parts.js";
+import { copyButton, copyCommand, crumbs, facts, jsonBox, loading, note, panel, progressBar, textBox, toastProblem, trouble } from "../parts.js";
 import { toHash } from "../router.js";
 import { canCancel, canRetry, dueLater, isDone, lookOf, showBadge, truthOf } from "../states.js";
 import { attemptsPanel } from "./attempts.js";
@@ -83,7 +83,7 @@ class JobView {
       cancel: button("Cancel", () => this.change(cancelJob, "cancel"), "danger-quiet"),
       retry: button("Retry", () => this.change(retryJob, "retry"), "primary"),
       again: h("a", { class: "button", role: "button", onkeydown: pressed }, "Submit again"),
-      curl: button("Copy as curl", () => copy(curlOf(submissionOf(this.job)), "Command")),
+      curl: button("Copy as curl", () => copyCommand(submissionOf(this.job))),
     };
   }
 
@@ -92,9 +92,7 @@ class JobView {
     const hadFocus = document.activeElement === button;
     button.disabled = true;
     try {
-      const job = await deed(this.id);
-      this.show(job);
-      announce(name === "retry" ? "The job will run again" : job.state === "running" ? "The job is asked to stop" : "The job is cancelled");
+      this.show(await deed(this.id));
     } catch (error) {
       toastProblem(error);
       this.refetch();
@@ -107,7 +105,7 @@ class JobView {
   show(job) {
     // Answers may overtake each other.
     if (this.job && job.version < this.job.version) return;
-    if (this.job && lookOf(job) !== lookOf(this.job)) announce(`The job is ${lookOf(job)}`);
+    if (this.job && lookOf(job) !== lookOf(this.job)) announce(`The job ${SPOKEN[lookOf(job)]}`);
     this.job = job;
     showBadge(this.state, job);
     this.once("truth", job.cancellation && [job.cancellation, job.finished_at], () => this.showTruth(job));
@@ -165,6 +163,10 @@ class JobView {
     if (data.version > this.job.version) this.redraw();
   }
 }
+
+const SPOKEN = {
+  pending: "waits", running: "runs", stopping: "is asked to stop", succeeded: "has succeeded", failed: "has failed", cancelled: "is cancelled",
+};
 
 /** A link that looks like a button is pressed like one. */
 function pressed(event) {

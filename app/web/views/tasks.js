@@ -1,12 +1,12 @@
 // The functions that can be called, and a form that calls each.
 
-import { get, isAbort, jobPath, submitJob } from "../api.js";
+import { get, getIfThere, isAbort, jobPath, submitJob } from "../api.js";
 import { ArgumentsForm, optionsForm } from "../call_form.js";
-import { curlOf, submissionOf } from "../curl.js";
+import { submissionOf } from "../curl.js";
 import { fill, h } from "../dom.js";
 import { Unreadable } from "../fields.js";
 import { duration, plural, shortId } from "../format.js";
-import { copy, crumbs, facts, loading, note, panel, trouble } from "../parts.js";
+import { copyCommand, crumbs, facts, loading, note, panel, toast, trouble } from "../parts.js";
 import { go, toHash } from "../router.js";
 
 /** Return the view. */
@@ -33,8 +33,9 @@ class TasksView {
       // Exact numbers: a default, or an argument of the job to be repeated, may be one.
       const [{ tasks }, job] = await Promise.all([
         get("/tasks", { signal: this.signal, exact: true }),
-        this.from && get(jobPath(this.from), { signal: this.signal, exact: true }),
+        this.from && getIfThere(jobPath(this.from), { signal: this.signal, exact: true }),
       ]);
+      if (this.from && !job) toast("The job to begin with is no longer there", "bad");
       this.show(tasks, job || null);
     } catch (error) {
       if (isAbort(error)) return;
@@ -126,7 +127,7 @@ class SubmitForm {
 
   copy() {
     const submission = this.read();
-    if (submission) copy(curlOf(submission), "Command");
+    if (submission) copyCommand(submission);
   }
 
   async submit() {
