@@ -68,6 +68,24 @@ export function arrange(element, wanted) {
   });
 }
 
+/**
+ * Return a function that shows a list of [key, value] in an element. make(value): {element, show?(value)}; what
+ * bears a key that was there before is shown anew, not made anew.
+ */
+export function keyed(parent, make) {
+  let kept = new Map();
+  return (entries) => {
+    const next = new Map();
+    for (const [key, value] of entries) {
+      const part = kept.get(key) ?? make(value);
+      part.show?.(value);
+      next.set(key, part);
+    }
+    kept = next;
+    arrange(parent, [...next.values()].map((part) => part.element));
+  };
+}
+
 /** Set an element's text, unless it is that already: an unchanged page costs no layout. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

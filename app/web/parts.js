@@ -131,8 +131,18 @@ export function textBox(text, label) {
   return h("div", { class: "box-outer" }, pre, copyButton(() => text, label), more);
 }
 
-/** JSON, indented. */
-export const jsonBox = (value, label) => textBox(write(value, 2), label);
+/** JSON, indented, with its names set off. */
+export function jsonBox(value, label) {
+  const text = write(value, 2);
+  const box = textBox(text, label);
+  if (text.length <= SHOWN) fill(box.querySelector("code"), setOff(text));
+  return box;
+}
+
+function setOff(text) {
+  // As `write` sets it: a name begins its line, and ends with a colon.
+  return text.split(/^( *"(?:[^"\\]|\\.)*":)/m).map((piece, i) => (i % 2 ? h("span", { class: "json-name" }, piece) : piece));
+}
 
 /** A command to paste into a terminal. */
 export const commandBox = (text) => textBox(text, "command");

@@ -45,7 +45,7 @@ class TasksView {
 
   show(tasks, job) {
     fill(this.list, tasks.length ? h("ul", null, tasks.map((task) => this.item(task))) : note("No tasks. Name modules with tasks in ERRAND_TASKS when the service starts."));
-    if (this.name === null) return fill(this.detail, panel("Choose a task", { class: "hint-panel" }, note("Each has a form that submits a job.")));
+    if (this.name === null) return fill(this.detail);
     const task = tasks.find(({ name }) => name === this.name);
     if (task) return fill(this.detail, taskPanel(task), new SubmitForm(task, job).element);
     return fill(this.detail, h("div", { class: "trouble" }, h("h1", null, this.name), h("p", null, "No task of this name is registered in this service.")));
@@ -53,10 +53,14 @@ class TasksView {
 
   item(task) {
     const first = task.doc.split("\n")[0];
-    return h("li", null, h("a", { href: toHash(["tasks", task.name]), "aria-current": task.name === this.name ? "page" : null },
-      h("span", { class: "name" }, task.name)), first && h("span", { class: "task-doc" }, first));
+    return h("li", null,
+      h("a", { href: toHash(["tasks", task.name]), "aria-current": task.name === this.name ? "page" : null, class: "name" }, task.name),
+      // Beside an open task there is room for names only.
+      this.name === null && [first && h("span", { class: "task-doc" }, first), h("span", { class: "task-kind" }, "In ", RUNS_IN[task.executor] ?? task.executor, ", queue ", task.options.queue)]);
   }
 }
+
+const RUNS_IN = { thread: "a thread", process: "a process of its own", coroutine: "a coroutine" };
 
 function taskPanel(task) {
   const { options } = task;
@@ -64,7 +68,7 @@ function taskPanel(task) {
     h("h1", null, task.name),
     task.doc && h("p", { class: "doc" }, task.doc),
     facts([
-      ["Runs in", { thread: "a thread", process: "a process of its own", coroutine: "a coroutine" }[task.executor] ?? task.executor],
+      ["Runs in", RUNS_IN[task.executor] ?? task.executor],
       ["Queue", options.queue],
       options.timeout !== null && ["Timeout", duration(Number(options.timeout))],
       ["Attempts", String(options.retry.max_attempts)],
