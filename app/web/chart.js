@@ -11,6 +11,7 @@ const TOP = 8;
 const BOTTOM = 20;
 const LEFT = 44;
 const RIGHT = 6;
+const LABEL = 36; // the width of a time
 
 /**
  * Return {element, show(minutes)}.
@@ -141,11 +142,11 @@ const grid = ({ ticks, y, width }, words) =>
     svg("text", { class: "chart-text", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, words(value)),
   ]);
 
-function axis(minutes, { x, step, bottom }) {
+function axis(minutes, { x, step, bottom, width }) {
   const every = step * 10 < 60 ? 20 : 10;
   return minutes.map((minute, i) =>
     new Date(minute.at).getMinutes() % every === 0 &&
-    svg("text", { class: "chart-text", x: x(i) + step / 2, y: bottom + 15, "text-anchor": "middle" }, clock(minute.at)));
+    svg("text", { class: "chart-text", x: Math.min(x(i) + step / 2, width - LABEL / 2), y: bottom + 15, "text-anchor": "middle" }, clock(minute.at)));
 }
 
 function bars(minutes, series, { x, y, step, bottom }) {
