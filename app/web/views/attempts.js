@@ -15,7 +15,7 @@ export function attemptsPanel() {
   const { element, body } = table("Attempts", [
     { name: "Attempt" }, { name: "How it ended" }, { name: "Started", class: "col-time" }, { name: "Took", class: "col-number" }, { name: "Worker" },
   ], "attempts-table");
-  const scroller = h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Attempts as a table" }, element);
+  const scroller = h("div", { class: "attempts-scroll", tabindex: 0, role: "group", "aria-label": "Attempts as a table" }, element);
   const content = h("div");
   let last = "";
   let timer;

@@ -19,7 +19,7 @@ export const COLUMNS = [
   { name: "Took", class: "col-number" },
 ];
 
-const TAGS_SHOWN = 3;
+const TAGS_SHOWN = 2;
 
 export class JobRow {
   /** selected: called when it is selected, or not any more. */
@@ -38,7 +38,7 @@ export class JobRow {
       cell("Task", "col-task", h("span", { class: "name" }, job.task), tags(job.tags)),
       cell("Status", "col-state", this.state),
       this.details,
-      cell("Queue", "col-queue", job.queue),
+      cell("Queue", "col-queue", h("span", { title: job.queue }, job.queue)),
       this.created,
       this.took,
     );
