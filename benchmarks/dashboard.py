@@ -68,7 +68,7 @@ class Sizes(NamedTuple):
 
 
 FULL = Sizes(90_000, 10_000, rounds=5, warm_up=15, changing=60)
-QUICK = Sizes(900, 100, rounds=1, warm_up=1, changing=1)
+QUICK = Sizes(90, 10, rounds=1, warm_up=0.3, changing=0.5)
 
 
 class Memory(NamedTuple):

@@ -73,27 +73,27 @@ def remember(path: Path) -> None:
     dice = random.Random(1851)
     now = wall_clock()
     with closing(SqliteStore(path)) as store:
-        store.apply([Recover({chore.task: chore.slot for chore in CHORES})], now - 60 * MINUTE)
+        store.apply([Recover({chore.task: chore.slot for chore in CHORES})], now - 61 * MINUTE)
         for begun in times(dice, now):
             chore = dice.choices(CHORES, [chore.weight for chore in CHORES])[0]
-            have_run(store, dice, chore, begun)
+            seconds = chore.seconds * dice.lognormvariate(0, 0.5)
+            have_run(store, dice, chore, begun, min(now, begun + round(seconds * SECOND)))
 
 
 def times(dice: random.Random, now: int) -> Iterator[int]:
     """Yield when jobs began: more and fewer of them, in waves."""
-    for minute in range(59, 0, -1):
+    for minute in range(59, -1, -1):
         wave = 14 + 9 * math.sin(minute / 7) + 5 * math.sin(minute / 2.3)
         for _ in range(max(2, round(dice.gauss(wave, 2.5)))):
-            yield now - minute * MINUTE + dice.randrange(MINUTE // 2)
+            yield now - minute * MINUTE - dice.randrange(MINUTE)
 
 
-def have_run(store: SqliteStore, dice: random.Random, chore: Chore, begun: int) -> None:
+def have_run(store: SqliteStore, dice: random.Random, chore: Chore, begun: int, ended: int) -> None:
     """Have a job go all of its way."""
     due = begun - round(dice.lognormvariate(-3.2, 1.1) * SECOND)
     job = Job(new_id(due), "default", chore.task, chore.slot, due, due, queue=chore.queue)
     claimed: Any = store.apply([Insert([job]), Claim(WORKER, {chore.slot: 1})], begun).outcomes[1]
     token = claimed[0].token
-    ended = begun + round(chore.seconds * dice.lognormvariate(0, 0.5) * SECOND)
     kind, message = chore.exception
     failure = Failure(kind, message, f"Traceback (most recent call last):\n{kind}: {message}\n")
     failed = dice.randrange(100) < chore.fails
