@@ -17,16 +17,18 @@ const MASK = "***";
 
 /** A labelled input, with what it takes, what is known of it, and what is wrong. */
 export class Leaf {
-  constructor(input, schema, { name, required }) {
+  /** shown: what its label says where that is less than its name. */
+  constructor(input, schema, { name, required, shown = null }) {
     this.input = input;
     this.schema = schema;
     const id = (input.id = unique("field"));
-    const hint = h("span", { class: "hint", id: `${id}-hint` }, `${wordsOf(schema)}${required ? ", required" : ""}`);
+    const hint = h("span", { class: "hint", id: `${id}-hint` }, [wordsOf(schema), required && "required"].filter(Boolean).join(", "));
     this.error = h("p", { class: "field-error", id: `${id}-error` });
     input.setAttribute("aria-describedby", `${hint.id} ${this.error.id}`);
+    if (shown !== null) input.setAttribute("aria-label", name);
     input.addEventListener("input", () => this.say(""));
     this.element = h("div", { class: "field" },
-      h("div", { class: "field-head" }, h("label", { for: id }, name), hint),
+      h("div", { class: "field-head" }, h("label", { for: id }, shown ?? name), hint),
       schema.description && h("p", { class: "field-help" }, schema.description),
       this.box(), this.error);
   }

@@ -39,7 +39,7 @@ function unionOf(schema, { choices, nullable }, options) {
   return nullable ? new Nullable(field, schema, options) : field;
 }
 
-const inside = (options, name, required = true) => ({ root: options.root, name, required, depth: options.depth + 1 });
+const inside = (options, name, required = true, shown = null) => ({ root: options.root, name, required, shown, depth: options.depth + 1 });
 
 /** Tell those around that something was changed other than by typing. */
 const touch = (element) => element.dispatchEvent(new Event("change", { bubbles: true }));
@@ -118,7 +118,7 @@ export class ObjectField extends Group {
     const required = new Set(schema.required ?? []);
     this.parts = new Map();
     for (const [name, property] of Object.entries(schema.properties)) {
-      const field = fieldOf(property, { ...inside(options, options.titles?.[name] ?? name, required.has(name)), depth: options.depth + 1 });
+      const field = fieldOf(property, { ...inside(options, schema.titles?.[name] ?? name, required.has(name)), depth: options.depth + 1 });
       const part = { field, touched: required.has(name) };
       for (const type of ["input", "change"]) field.element.addEventListener(type, () => (part.touched = true));
       this.parts.set(name, part);
@@ -207,8 +207,8 @@ class ListField extends Group {
 class MapField extends ListField {
   make(index) {
     const name = `${this.options.name} ${index + 1}`;
-    const key = new TextField({ type: "string", maxLength: 64 }, { name: `Name of ${name}`, required: true });
-    const field = fieldOf(this.schema.additionalProperties, inside(this.options, `Value of ${name}`));
+    const key = new TextField({ type: "string", format: "line", hint: "" }, { name: `Name of ${name}`, required: false, shown: "Name" });
+    const field = fieldOf(this.schema.additionalProperties, inside(this.options, `Value of ${name}`, false, "Value"));
     return { name, key, field, content: h("div", { class: "pair" }, key.element, field.element), focus: () => key.focus() };
   }
 

@@ -43,8 +43,9 @@ function objectKind(schema) {
 const TYPES = { string: "text", integer: "whole number", number: "number", boolean: "yes or no", array: "list", object: "object" };
 const FORMATS = { date: "date", "date-time": "date and time", time: "time", uuid: "UUID", email: "email address", uri: "address", password: "secret", binary: "text", duration: "duration" };
 
-/** Return in a few words what a value is like. */
+/** Return in a few words what a value is like. `hint` is no word of JSON Schema's but of our own forms'. */
 export function wordsOf(schema) {
+  if ("hint" in schema) return schema.hint;
   if (schema.enum || "const" in schema) return "one of a few";
   if (schema.items?.type && schema.type === "array") return `list of ${plural(TYPES[schema.items.type] ?? "values")}`;
   const type = FORMATS[schema.format] ?? TYPES[schema.type] ?? "JSON";
