@@ -15,23 +15,23 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 import uvloop
 
 from app.api.app import create_app
 from app.api.wire import BoundedProtocol
-from app.config import Settings
+from app.config import Settings, load_settings
 from app.core import Future
 from app.core.forking import part_children
 from app.jobs.errors import TaskDefinitionError
 from app.jobs.hooks import CoroutineFunction, Hooks, find
 from app.jobs.model import Job, Outcome, Slot, wall_clock
-from app.jobs.registry import Registry
+from app.jobs.registry import Registry, load
 from app.service import Service
 from app.stores.base import Limits, Recovered, Store
 from app.stores.retention import Retention, Sweeper
@@ -70,6 +70,8 @@ With the 5 ms that Python gives it, tasks that compute on every thread leave nob
 within seconds. Where none does, it makes no difference.
 """
 
+LOOPBACK = "127.0.0.1"
+
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 
@@ -107,6 +109,38 @@ def _exit_within(seconds: float, code: int) -> None:
 
 def _run(settings: Settings, registry: Registry, store: Store, listening: socket.socket) -> bool:
     """Run until the end; return whether all user code has ended."""
+    ended: list[bool] = []
+    sys.setswitchinterval(TURN)
+    with ExitStack() as parts:
+        house = _build(parts, settings, registry, store, ended)
+        server = _Server(settings, house.service, house.worker, listening)
+        # Before the first hook or job runs: it may fork.
+        part_children(server.disown, SIGNALS)
+        _start_up(house.hooks)
+        # After the hooks, which Ctrl-C may end. Jobs begin before there is a loop that takes signals.
+        server.take_signals()
+        server.announcement = _announcement(settings, registry, house.worker.start(), listening)
+        parts.enter_context(closing(_sweep(settings, house.writer)))
+        uvloop.run(server.serve(sockets=[listening]))
+    return all(ended)
+
+
+class _House(NamedTuple):
+    """What a service is made of, but for its server."""
+
+    writer: Writer
+    worker: Worker
+    hooks: Hooks
+    service: Service
+
+
+def _build(
+    parts: ExitStack, settings: Settings, registry: Registry, store: Store, ended: list[bool]
+) -> _House:
+    """Put the house together; `parts` takes it down again.
+
+    ended: gets whether the user code of each part has ended.
+    """
     slots = {
         Slot.THREAD: settings.threads,
         Slot.PROCESS: settings.processes,
@@ -114,27 +148,52 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
     }
     terms = Terms(settings.max_result_bytes, settings.cancel_grace)
     limits = Limits(settings.max_pending, settings.tenant_quota)
-    ended: list[bool] = []
-    sys.setswitchinterval(TURN)
     # Closed in the reverse order, each whatever becomes of the others; the writer last, with what is left.
+    writer = parts.enter_context(closing(Writer(store, wall_clock)))
+    worker = Worker(writer, registry, wall_clock, slots, terms)
+    parts.callback(lambda: ended.append(worker.close()))
+    hooks = Hooks(find(settings.tasks), partial(_begin, worker))
+    parts.callback(lambda: ended.append(_shut_down(hooks, worker)))
+    service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
+    parts.callback(lambda: ended.append(service.close()))
+    return _House(writer, worker, hooks, service)
+
+
+@contextmanager
+def embedded(**options: Any) -> Iterator[str]:
+    """Run a service within this process, on threads of its own, and yield its address.
+
+    For tests of what is built on it: it takes no signals, prints nothing, and has whatever
+    port is free. options: settings (see Settings); those not given come from the environment.
+    At the end jobs that run are put back, and a function on a thread that does not stop is
+    left behind. Raises ConfigError, TaskDefinitionError, StartError, StoreError.
+    """
+    settings = load_settings(**{"host": LOOPBACK, "port": 0, **options})
+    registry = load(settings.tasks)
     with ExitStack() as parts:
-        writer = parts.enter_context(closing(Writer(store, wall_clock)))
-        worker = Worker(writer, registry, wall_clock, slots, terms)
-        parts.callback(lambda: ended.append(worker.close()))
-        hooks = Hooks(find(settings.tasks), partial(_begin, worker))
-        parts.callback(lambda: ended.append(_shut_down(hooks, worker)))
-        service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
-        parts.callback(lambda: ended.append(service.close()))
-        server = _Server(settings, service, worker, listening)
-        # Before the first hook or job runs: it may fork.
-        part_children(server.disown, SIGNALS)
-        _start_up(hooks)
-        # After the hooks, which Ctrl-C may end. Jobs begin before there is a loop that takes signals.
-        server.take_signals()
-        server.announcement = _announcement(settings, registry, worker.start(), listening)
-        parts.enter_context(closing(_sweep(settings, writer)))
-        uvloop.run(server.serve(sockets=[listening]))
-    return all(ended)
+        listening = parts.enter_context(closing(_listen(settings.host, settings.port)))
+        store = parts.enter_context(closing(SqliteStore(settings.database_path)))
+        house = _build(parts, settings, registry, store, [])
+        _start_up(house.hooks)
+        house.worker.start()
+        parts.enter_context(closing(_sweep(settings, house.writer)))
+        server = uvicorn.Server(_config(house.service, settings))
+        parts.enter_context(_serving(server, house.service, listening))
+        yield f"http://{LOOPBACK}:{listening.getsockname()[1]}"
+
+
+@contextmanager
+def _serving(server: uvicorn.Server, service: Service, listening: socket.socket) -> Iterator[None]:
+    """Have a thread answer. It listens already, so that who comes too early waits and is not refused."""
+    thread = threading.Thread(target=server.run, args=([listening],), name="errand-http")
+    thread.start()
+    try:
+        yield
+    finally:
+        service.drain()
+        service.release_waiters()
+        server.should_exit = True
+        thread.join()
 
 
 def _sweep(settings: Settings, writer: Writer) -> Ticker:
@@ -176,24 +235,27 @@ def _listen(host: str, port: int) -> socket.socket:
         raise StartError(reason) from exc
 
 
+def _config(service: Service, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(service, settings),
+        http=BoundedProtocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        # Nothing looks at whom a proxy speaks for.
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handling, and with a drain before its end."""
 
     def __init__(
         self, settings: Settings, service: Service, worker: Worker, listening: socket.socket
     ) -> None:
-        config = uvicorn.Config(
-            create_app(service, settings),
-            http=BoundedProtocol,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            # Nothing looks at whom a proxy speaks for.
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=CLOSE_SECONDS,
-        )
-        super().__init__(config)
+        super().__init__(_config(service, settings))
         self._service = service
         self._worker = worker
         self._drain_seconds = settings.drain_seconds

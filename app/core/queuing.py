@@ -203,6 +203,13 @@ class _Reply:
         self.ended = future._ended
 
 
+def reply_of(future: QueuedFuture[Any], call_id: str) -> Reply:
+    """Return what is to be told of a future's call, which has this id."""
+    # First: whoever cancels the future from another thread needs the id.
+    future._call_id = call_id
+    return _Reply(future)
+
+
 F = TypeVar("F", bound=QueuedFuture[Any])
 
 
