@@ -123,7 +123,7 @@ class RemoteExecutor(SubmittingExecutor[RemoteFuture[Any]]):
         chunksize: int = 1,
         buffersize: int | None = None,
     ) -> Iterator[T]:
-        """Hand in a call for each tuple of items, as one batch; with a buffersize singly. See Executor.map."""
+        """Hand in a call for each tuple of items as one batch; singly with a buffersize. See Executor."""
         if buffersize is not None:
             single = cast("Callable[..., T]", fn)
             return super().map(

@@ -80,7 +80,7 @@ class Watch:
 
     @contextmanager
     def submitting(self) -> Iterator[Submitting]:
-        """Keep what is heard meanwhile, for `add`. Raises QueueUnavailableError when nothing is any more."""
+        """Keep what is heard meanwhile, for `add`. Raises QueueUnavailableError when nothing is heard."""
         self._start()
         number = next(self._numbers)
         with self._lock:
