@@ -184,7 +184,7 @@ def embedded(**options: Any) -> Iterator[str]:
 
 
 hear_again = TEE.again
-"""Hears what jobs print again, when others have taken the places of stdout and stderr; pytest does, each time."""
+"""Hears again what jobs print, when others have taken the places of stdout and stderr, as pytest does."""
 
 
 @contextmanager

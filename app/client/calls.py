@@ -279,6 +279,7 @@ def workers() -> Steps[Sequence[WorkerInfo]]:
 def ready() -> Steps[bool]:
     """Tell whether the service accepts jobs and runs them. Raises ServiceUnreachableError."""
     try:
+        # Not asked again: whoever asks wants to know now.
         yield Request("GET", "/health/ready", repeatable=False)
     except BusyError:
         return False

@@ -6,8 +6,10 @@ import threading
 import pytest
 
 from app.client import AsyncClient, Client
-from app.testing import pytest_runtest_call  # noqa: F401  (a hook)
-from app.testing import running
+from app.testing import (
+    pytest_runtest_call,  # noqa: F401  (a hook)
+    running,
+)
 from tests.client import client_tasks
 
 
