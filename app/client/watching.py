@@ -31,11 +31,10 @@ from app.core.queuing import Reply
 
 LOGGER = logging.getLogger(__name__)
 
+CLOSED = "the executor was shut down"
+
 AT_ONCE = 16
 """Jobs that are asked for at a time."""
-
-PATIENCE = float("inf")
-"""Seconds for which a lost connection is made anew: who waits for a job says for how long."""
 
 
 class _News(NamedTuple):
@@ -81,7 +80,7 @@ class Watch:
     @contextmanager
     def submitting(self) -> Iterator[Submitting]:
         """Keep what is heard meanwhile, for `add`. Raises QueueUnavailableError if nothing can be."""
-        self._start()
+        self.start()
         number = next(self._numbers)
         with self._lock:
             submitting = self._submitting[number] = Submitting(self._heard, self._opening)
@@ -93,8 +92,10 @@ class Watch:
                 self._forget()
 
     def add(self, job_id: str, reply: Reply, submitting: Submitting | None = None) -> None:
-        """Tell of this job from now on. submitting: how it was submitted; None: it may have ended."""
-        self._start()
+        """Tell of this job from now on: if nothing is heard any more, that it is lost.
+
+        submitting: how it was submitted; None: before, so that it may have ended already.
+        """
         with self._lock:
             self._replies[job_id] = reply
             over = self._over
@@ -109,23 +110,24 @@ class Watch:
             # Since it was looked at.
             self._end(job_id, Lost(over))
 
-    def close(self, *, wait: bool = False) -> None:
-        """Hear no more; what is not over fails with QueueUnavailableError.
-
-        wait: return when its threads have ended; not from one of them.
-        """
+    def close(self) -> None:
+        """Hear no more; what is not over fails with QueueUnavailableError."""
         with self._lock:
-            self._over = self._over or "the executor was shut down"
-            loop, thread = self._loop, self._thread
+            self._over = self._over or CLOSED
+            loop = self._loop
         if loop is not None:
             # It may have ended already, by itself.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._stop)
-        if wait and thread is not None:
-            thread.join()
-            self._telling.shutdown()
 
-    def _start(self) -> None:
+    def join(self) -> None:
+        """Return when its threads have ended, after `close`. Not from one of them."""
+        if self._thread is not None:
+            self._thread.join()
+        self._telling.shutdown()
+
+    def start(self) -> None:
+        """Begin to hear, unless that has begun. Raises QueueUnavailableError if it is over."""
         with self._lock:
             if self._over is not None:
                 raise QueueUnavailableError(self._over)
@@ -177,7 +179,7 @@ class Watch:
     # -- on the loop's thread ------------------------------------------------------
 
     def _run(self) -> None:
-        reason = "the executor was shut down"
+        reason = CLOSED
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # type: ignore[arg-type,return-value]
                 runner.run(self._main())
