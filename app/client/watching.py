@@ -63,7 +63,8 @@ class Watch:
         self._make_client = make_client
         # Reentrant: the garbage collector may run under it, and what it finalizes may submit.
         self._lock = threading.RLock()
-        self._replies: dict[str, Reply] = {}
+        self._replies: dict[str, list[Reply]] = {}
+        """By the job's id: several submissions may stand for one job."""
         self._submitting: dict[int, Submitting] = {}
         self._news: deque[_News] = deque()
         self._numbers = itertools.count()
@@ -75,6 +76,9 @@ class Watch:
         """Why nothing is heard any more."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._main_task: asyncio.Task[None] | None = None
+        self._work: set[asyncio.Task[None]] = set()
+        self._asking = asyncio.Semaphore(AT_ONCE)
         self._telling = ThreadPoolExecutor(1, "errand-remote-replies")
 
     @contextmanager
@@ -97,7 +101,7 @@ class Watch:
         submitting: how it was submitted; None: before, so that it may have ended already.
         """
         with self._lock:
-            self._replies[job_id] = reply
+            self._replies.setdefault(job_id, []).append(reply)
             over = self._over
             # Opened since: what ended before that, nothing was heard of.
             look = submitting is None or submitting.opening != self._opening
@@ -133,6 +137,7 @@ class Watch:
                 raise QueueUnavailableError(self._over)
             if self._thread is not None:
                 return
+            self._client = self._make_client()
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._run, name="errand-remote", daemon=True)
         self._thread.start()
@@ -160,15 +165,16 @@ class Watch:
             self._soon(partial(self._look, job_id))
 
     def _hear_running(self, job_id: str, state: object) -> None:
-        with self._lock:
-            reply = self._replies.get(job_id)
-        if reply is not None and state == State.RUNNING:
-            self._tell(reply.started)
+        if state == State.RUNNING:
+            with self._lock:
+                replies = list(self._replies.get(job_id, ()))
+            for reply in replies:
+                self._tell(reply.started)
 
     def _end(self, job_id: str, ending: Ending) -> None:
         with self._lock:
-            reply = self._replies.pop(job_id, None)
-        if reply is not None:
+            replies = self._replies.pop(job_id, ())
+        for reply in replies:
             self._tell(partial(reply.ended, ending))
 
     def _tell(self, what: Callable[[], object]) -> None:
@@ -198,9 +204,7 @@ class Watch:
 
     async def _main(self) -> None:
         self._main_task = asyncio.current_task()
-        self._work: set[asyncio.Task[None]] = set()
-        self._asking = asyncio.Semaphore(AT_ONCE)
-        async with self._make_client() as self._client:
+        async with self._client:
             while self._over is None:
                 subscription = Subscription(None, None, {}, self._client.patience)
                 try:
@@ -216,9 +220,8 @@ class Watch:
 
     def _stop(self) -> None:
         # None when it has not begun: it will see for itself.
-        task = getattr(self, "_main_task", None)
-        if task is not None:
-            task.cancel()
+        if self._main_task is not None:
+            self._main_task.cancel()
 
     def _opened(self, subscription: Subscription) -> None:
         if not subscription.goes_on:

@@ -230,6 +230,16 @@ def test_a_job_is_taken_up_again_by_its_id(service, gate):
         assert again.result(SOON) == "held"
 
 
+def test_two_futures_of_one_job_both_hear_of_its_end(service, gate):
+    unique = service.client.options(key="only one")
+    with RemoteExecutor(unique) as executor:
+        first, second = executor.submit("hold"), executor.submit("hold")
+        third = executor.future(first.job_id)
+        assert first.job_id == second.job_id
+        gate.GO_ON.set()
+        assert [future.result(SOON) for future in (first, second, third)] == ["held"] * 3
+
+
 @pytest.mark.parametrize("job_id", [NO_ID, "none", "a/b"])
 def test_what_does_not_exist_cannot_be_taken_up(executor, job_id):
     with pytest.raises(QueueUnavailableError):
