@@ -1,0 +1,141 @@
+"""All commands but `serve`, put together; and what becomes of their errors.
+
+Whatever a user can cause ends as one line on stderr that says what to do.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import catalog, ends, following, jobs, serve, submit
+from app.cli.desk import Command, at_desk
+from app.cli.doctor import doctor
+from app.cli.ends import StopError
+from app.cli.screen import plain
+from app.client import (
+    BusyError,
+    ClientError,
+    InvalidRequestError,
+    JobNotFoundError,
+    ServiceUnreachableError,
+    UnauthorizedError,
+)
+from app.config import ConfigError, Settings
+
+COMMANDS: Sequence[tuple[str, Command]] = (
+    ("submit", submit.submit),
+    ("watch", following.watch),
+    ("list", jobs.list_),
+    ("show", jobs.show),
+    ("logs", following.logs),
+    ("cancel", jobs.cancel),
+    ("retry", jobs.retry),
+    ("tasks", catalog.tasks),
+    ("queues", catalog.queues),
+    ("pause", catalog.pause),
+    ("resume", catalog.resume),
+    ("doctor", doctor),
+)
+
+CODES = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in ends.TABLE) + "."
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command and return the exit code."""
+    try:
+        code = typer.main.get_command(program())(list(arguments), prog_name="errand", standalone_mode=False)
+    except StopError as exc:
+        return _say(str(exc), exc.code)
+    except (ClientError, ConfigError) as exc:
+        return _say(*_told(exc))
+    except typer.TyperException as exc:
+        return _say(_usage(exc), ends.USAGE)
+    except typer.Abort:
+        return ends.INTERRUPTED
+    return code or ends.FINE
+
+
+def program() -> typer.Typer:
+    """Return the commands."""
+    found = typer.Typer(
+        help="Hand in work over HTTP, get a future back.",
+        epilog=CODES,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    found.callback(invoke_without_command=True)(_alone)
+    found.command("serve", short_help="Run the service.", add_help_option=False)(_serve())
+    for name, command in COMMANDS:
+        found.command(name)(at_desk(command))
+    return found
+
+
+def _alone(
+    context: typer.Context,
+    show_version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if show_version:
+        print(f"errand {_version()}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help(), end="")
+        raise typer.Exit(ends.USAGE)
+
+
+def _version() -> str:
+    try:
+        return version("errand-jobs")
+    except PackageNotFoundError:
+        return "from a checkout that is not installed"
+
+
+def _serve() -> Callable[..., int]:
+    """Return a stand-in for `serve`, which is run without typer: for the help, and for the shell to complete."""
+
+    def run(**given: str | None) -> int:
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
+        return serve.main(flags)
+
+    run.__annotations__ = {
+        name: Annotated[str | None, typer.Option(f"--{name.replace('_', '-')}", help=field.description)]
+        for name, field in Settings.model_fields.items()
+    }
+    return run
+
+
+def _say(message: str, code: int) -> int:
+    if message:
+        print(f"errand: {plain(message)}", file=sys.stderr)
+    return code
+
+
+def _usage(exc: Any) -> str:
+    """Return what is wrong with the command line, and where more about it is."""
+    context = getattr(exc, "ctx", None)
+    path = context.command_path if context is not None else "errand"
+    said = " ".join(exc.format_message().split()).rstrip(".")
+    hint = " (arguments that begin with a dash come after --)" if "submit" in path and "No such option" in said else ""
+    return f"{said}{hint}; see {path} --help"
+
+
+def _told(exc: ClientError | ConfigError) -> tuple[str, int]:
+    """Return what to say of an error, and the exit code."""
+    match exc:
+        case ConfigError():
+            return "; ".join(str(exc).splitlines()), ends.USAGE
+        case ServiceUnreachableError():
+            hint = "start it with `errand serve`, or say where it is by --url or ERRAND_URL"
+            return f"{exc}; {hint}", ends.UNREACHABLE
+        case UnauthorizedError(status=401):
+            return f"{exc}; put the key into ERRAND_API_KEY, or into a file for --api-key-file", ends.REFUSED
+        case JobNotFoundError():
+            return f"{exc}; `errand list` shows those there are", ends.REFUSED
+        case BusyError(retry_after=float(seconds)):
+            return f"{exc}; try again in {seconds:g} s", ends.REFUSED
+        case InvalidRequestError():
+            return str(exc), ends.USAGE
+        case _:
+            return str(exc), ends.REFUSED

@@ -1,0 +1,173 @@
+"""How things look: JSON for programs, colours and tables for people.
+
+What a job holds is anybody's: a name, a message or a result may hold control characters, which a
+terminal obeys, and rich's markup. So nothing of it is printed but as JSON or through `plain`, and
+no console here reads markup.
+"""
+
+import json
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, NoReturn, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.highlighter import JSONHighlighter
+from rich.table import Table
+from rich.text import Text
+
+from app.cli.ends import BROKEN_PIPE, StopError
+
+STYLES = {
+    "pending": "yellow",
+    "running": "cyan",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+    "ok": "green",
+    "warning": "yellow",
+    "error": "red",
+}
+"""Colours of states, outcomes and findings."""
+
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+"""What a terminal obeys or does not show: controls, changes of direction, halves of surrogate pairs."""
+
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+"""Seconds of each unit, the largest first."""
+
+
+class Screen(Console):
+    """A console that takes text as it is, and ends the command when nobody reads any more."""
+
+    def __init__(self, file: TextIO) -> None:
+        super().__init__(file=file, highlight=False, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """End the command. Raises StopError."""
+        raise StopError(code=BROKEN_PIPE)
+
+
+class Column(NamedTuple):
+    """A column of a table. whole: it is never shortened. width: what the terminal must have for it."""
+
+    title: str
+    whole: bool = False
+    right: bool = False
+    width: int = 0
+
+
+# -- text that may be anybody's --------------------------------------------------
+
+
+def plain(text: object, *, lines: bool = False) -> str:
+    """Return text that a terminal shows as it is; what it would obey is written as an escape.
+
+    lines: leave line breaks and tabs.
+    """
+
+    def escape(match: re.Match[str]) -> str:
+        character = match[0]
+        if lines and character in "\n\t":
+            return character
+        return character.encode("unicode_escape", "surrogatepass").decode()
+
+    return _HIDDEN.sub(escape, str(text))
+
+
+def word(text: object, style: str | None = None) -> Text:
+    """Return one line of text, in the style of a state if it is one."""
+    shown = plain(text)
+    return Text(shown, STYLES.get(shown, "") if style is None else style, no_wrap=True, overflow="ellipsis")
+
+
+def compact(value: Any) -> str:
+    """Return JSON on one line."""
+    return _escaped(json.dumps(value, ensure_ascii=not _unicode(), separators=(",", ":")))
+
+
+def pretty(value: Any) -> Text:
+    """Return JSON for people: indented and coloured."""
+    text = Text(_escaped(json.dumps(value, ensure_ascii=not _unicode(), indent=2)))
+    JSONHighlighter().highlight(text)
+    return text
+
+
+def _escaped(text: str) -> str:
+    # JSON escapes most controls by itself; where the others stand, it allows an escape as well.
+    return _HIDDEN.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
+
+
+def _unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def cells(text: str) -> int:
+    """Return how many columns a text takes at most."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+# -- tables ----------------------------------------------------------------------
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[object]], width: int) -> Table:
+    """Return a table for so many columns of a terminal; what it is too narrow for is left out."""
+    kept = [index for index, column in enumerate(columns) if column.width <= width]
+    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="bold")
+    for index in kept:
+        column = columns[index]
+        drawn.add_column(
+            column.title,
+            no_wrap=True,
+            overflow="ellipsis",
+            justify="right" if column.right else "left",
+            # A long one must not take the room of what has to be whole.
+            min_width=max(map(cells, _texts(rows, index)), default=0) if column.whole else None,
+        )
+    for row in rows:
+        drawn.add_row(*(cell if isinstance(cell, Text) else word(cell) for cell in (row[at] for at in kept)))
+    return drawn
+
+
+def _texts(rows: Iterable[Sequence[object]], index: int) -> Iterable[str]:
+    return (str(row[index]) for row in rows)
+
+
+# -- times -----------------------------------------------------------------------
+
+
+def now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+def span(seconds: float) -> str:
+    """Return a duration in its largest units: `0.8 s`, `12 s`, `3 min 5 s`, `2 d 4 h`."""
+    if seconds < 10:  # noqa: PLR2004  (a fraction says something up to here)
+        return f"{max(seconds, 0):.1f} s"
+    for index, (size, unit) in enumerate(UNITS):
+        if seconds >= size:
+            smaller, name = UNITS[index + 1] if index + 1 < len(UNITS) else (1, "s")
+            rest = int(seconds % size // smaller)
+            return f"{int(seconds // size)} {unit}" + (f" {rest} {name}" if rest else "")
+    return f"{int(seconds)} s"
+
+
+def short(seconds: float) -> str:
+    """Return a duration in its largest unit alone."""
+    for size, unit in UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(max(seconds, 0))} s"
+
+
+def moment(at: datetime) -> str:
+    """Return a time on this machine's clock, and how long ago or ahead it is."""
+    distance = (now() - at).total_seconds()
+    where = f"{span(distance)} ago" if distance >= 0 else f"in {span(-distance)}"
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S} ({where})"
