@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Self
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -26,7 +26,7 @@ FIELDS = {field.name for field in fields(Submission)} - {"idempotency_key"}
 SHAPES: Mapping[str, type] = {"args": list, "kwargs": dict, "tags": dict, "retry": dict}
 """Fields that are looked at here; what the others may be, the service says."""
 
-SAID = {list: "array", dict: "object"}
+SAID: Mapping[type, str] = {list: "array", dict: "object"}
 
 
 class Line(NamedTuple):
@@ -97,7 +97,8 @@ def _stored(desk: Desk, batch: Sequence[Line]) -> Sequence[Submitted]:
 def _fault_of(exc: ProblemError, batch: Sequence[Line]) -> _FaultError:
     """Return which line the service finds fault with: it says the place within the batch."""
     for error in exc.errors:
-        index, *place = [*error.get("loc", ())]
+        place = list(error.get("loc", ()))
+        index = place.pop(0) if place else None
         if isinstance(index, int) and index < len(batch):
             where = ".".join(map(str, place))
             said = f"{where}: {error.get('msg')}" if where else str(error.get("msg"))
@@ -188,7 +189,7 @@ class _Bar:
         """Show how far it is: by bytes, and by jobs."""
         self._progress.update(self._task, completed=at, jobs=jobs)
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 

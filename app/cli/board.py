@@ -26,8 +26,6 @@ SPARE = 2
 def drawn(jobs: Sequence[Seen], width: int, height: int) -> RenderableType:
     """Return the bars of jobs; as many as there are lines, and how many more there are."""
     room = max(1, height - SPARE)
-    if not jobs:
-        return Text("nothing runs; Ctrl-C ends this", "dim")
     grid = Table.grid(padding=(0, 1))
     for row in (_row(job, width) for job in jobs[:room]):
         grid.add_row(*row)

@@ -32,7 +32,7 @@ def tasks(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="One of them, in full.", show_default=False, autocompletion=complete_task
+            metavar="NAME", help="One of them, in full.", show_default=False, autocompletion=complete_task
         ),
     ] = None,
 ) -> None:
@@ -50,8 +50,8 @@ def tasks(
 def _show(desk: Desk, task: TaskInfo) -> None:
     desk.out.print(_signature(task), soft_wrap=True)
     if task.doc:
-        line = Text(" " * INDENT + plain(task.doc.partition("\n")[0]), "dim", no_wrap=True, overflow="ellipsis")
-        desk.out.print(line)
+        line = Text(" " * INDENT + plain(task.doc.partition("\n")[0]), "dim")
+        desk.out.print(line, no_wrap=True, overflow="ellipsis")
 
 
 def _show_in_full(desk: Desk, task: TaskInfo) -> None:

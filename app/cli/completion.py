@@ -22,16 +22,16 @@ def complete_queue(incomplete: str) -> list[tuple[str, str]]:
     return _offer(lambda client: [(queue.name, "") for queue in client.queues()], incomplete)
 
 
-def _offer(
-    names: Callable[[Client], Iterable[tuple[str, str]]], incomplete: str
-) -> list[tuple[str, str]]:
+def _offer(names: Callable[[Client], Iterable[tuple[str, str]]], incomplete: str) -> list[tuple[str, str]]:
     try:
         settings = load_caller_settings()
         key = None if settings.key is None else settings.key.get_secret_value()
         with Client(settings.url, api_key=key, timeout=PATIENCE) as client:
             # A shell would run or cut what a name has of white space and control characters.
             return [
-                (name, help_) for name, help_ in names(client) if name.startswith(incomplete) and name.isprintable()
+                (name, help_)
+                for name, help_ in names(client)
+                if name.startswith(incomplete) and name.isprintable()
             ]
     except (ClientError, ConfigError):
         return []

@@ -100,7 +100,7 @@ class Desk:
         if self.as_json:
             self.write(compact(dumped(value)))
         else:
-            self.out.print(pretty(dumped(value)), soft_wrap=True)
+            self.out.print(pretty(dumped(value), self.out.width), soft_wrap=True)
 
     def each(self, values: Iterable[Any]) -> None:
         """Print JSON, a value a line."""

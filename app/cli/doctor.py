@@ -143,9 +143,13 @@ def _contents(path: Path) -> Iterator[Finding]:
         return
     yield _schema(examined)
     if examined.damage is not None:
-        yield Finding("integrity", "error", f"damaged ({examined.damage}); stop the service and restore a backup")
+        yield Finding(
+            "integrity", "error", f"damaged ({examined.damage}); stop the service and restore a backup"
+        )
     elif not examined.whole:
-        yield Finding("integrity", "warning", f"no fault found in {span(LOOKING)}; not all of it was looked at")
+        yield Finding(
+            "integrity", "warning", f"no fault found in {span(LOOKING)}; not all of it was looked at"
+        )
     else:
         yield Finding("integrity", "ok", "no fault in the file's structure")
 

@@ -26,6 +26,7 @@ BEGINNING = re.compile(r"[0-9a-f-]+", re.IGNORECASE)
 
 PANEL = "Which jobs"
 
+
 def _option(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, show_default=False, rich_help_panel=PANEL, **settings)
 
@@ -36,12 +37,27 @@ class Where:
 
     state: Annotated[JobState | None, _option("--state", help="In this state.")] = None
     outcome: Annotated[Outcome | None, _option("--outcome", help="With this outcome.")] = None
-    task: Annotated[str | None, _option("--task", metavar="NAME", help="Of this task.", autocompletion=complete_task)] = None
-    queue: Annotated[str | None, _option("--queue", metavar="NAME", help="In this queue.", autocompletion=complete_queue)] = None
-    tag: Annotated[list[str] | None, _option("--tag", metavar="KEY=VALUE", help="With this tag; repeatable.")] = None
-    created_after: Annotated[str | None, _option("--created-after", metavar="TIME", help="Created after it.")] = None
-    created_before: Annotated[str | None, _option("--created-before", metavar="TIME", help="Created before it.")] = None
-    query: Annotated[str | None, _option("--query", "-q", metavar="TEXT", help="Whose id begins with it, or whose task's name has it.")] = None
+    task: Annotated[
+        str | None, _option("--task", metavar="NAME", help="Of this task.", autocompletion=complete_task)
+    ] = None
+    queue: Annotated[
+        str | None, _option("--queue", metavar="NAME", help="In this queue.", autocompletion=complete_queue)
+    ] = None
+    tag: Annotated[
+        list[str] | None, _option("--tag", metavar="KEY=VALUE", help="With this tag; repeatable.")
+    ] = None
+    created_after: Annotated[
+        str | None, _option("--created-after", metavar="TIME", help="Created after it.")
+    ] = None
+    created_before: Annotated[
+        str | None, _option("--created-before", metavar="TIME", help="Created before it.")
+    ] = None
+    query: Annotated[
+        str | None,
+        _option(
+            "--query", "-q", metavar="TEXT", help="Whose id begins with it, or whose task's name has it."
+        ),
+    ] = None
 
     def conditions(self) -> dict[str, Any]:
         """Return it as the client takes it, without what was not given. Raises StopError."""
@@ -60,7 +76,7 @@ class Where:
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Ids, or at least their first 8 characters.", show_default=False),
+    typer.Argument(metavar="ID", help="Ids, or at least their first 8 characters.", show_default=False),
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Its id, or at least the first 8 characters.")]
 
@@ -102,7 +118,9 @@ def find(client: Client, written: str) -> str:
     if WHOLE.fullmatch(text):
         return text
     if len(text) < LEAST or not BEGINNING.fullmatch(text):
-        raise StopError(f"{shorten(written)} is no id: take one from `errand list`, or its first {LEAST} characters")
+        raise StopError(
+            f"{shorten(written)} is no id: take one from `errand list`, or its first {LEAST} characters"
+        )
     found = (job.id for job in client.jobs(q=text) if job.id.startswith(text))
     ids = list(islice(found, NAMED + 1))
     if not ids:

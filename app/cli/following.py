@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -61,7 +62,7 @@ class Feed:
             self._news.put(exc)
 
     def take(self, until: float) -> Event | None:
-        """Return the next event, None when there is none until then (of time.monotonic()). Raises ClientError."""
+        """Return the next event; None when there is none until then (monotonic). Raises ClientError."""
         try:
             news = self._news.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
@@ -78,12 +79,13 @@ class Watched:
         self._client = client
         self.left = set(wanted)
         """Those of the wanted ones that are not known to be done."""
-        self._all = not wanted
+        self.all = not wanted
+        """Whether all that run are watched, without end."""
         self._jobs: dict[str, Seen] = {}
 
     def look(self) -> Iterator[Seen]:
         """Ask how they stand, and yield those that have ended."""
-        if self._all:
+        if self.all:
             running = self._client.jobs(state="running", page=LOOKED_AT)
             self._jobs = {job.id: Seen.of(job) for job in running}
         else:
@@ -92,7 +94,7 @@ class Watched:
 
     def concerns(self, event: Event) -> bool:
         """Tell whether an event is of a job that counts."""
-        return event.job is not None and (self._all or event.job in self.left)
+        return event.job is not None and (self.all or event.job in self.left)
 
     def hear(self, event: Event) -> Iterator[Seen]:
         """Take in an event that concerns it, and yield the job if it has ended with that."""
@@ -115,7 +117,7 @@ class Watched:
     @property
     def over(self) -> bool:
         """Whether all that were wanted are done."""
-        return not (self._all or self.left)
+        return not (self.all or self.left)
 
     def shown(self) -> Sequence[Seen]:
         """Return the jobs to show: those first that have begun first, and last those that wait."""
@@ -165,8 +167,14 @@ def _ends(desk: Desk, watched: Watched) -> Iterator[Seen]:
 
 
 def _picture(screen: Screen, watched: Watched) -> AbstractContextManager[Any]:
+    def picture() -> RenderableType:
+        jobs = watched.shown()
+        if not jobs and watched.all:
+            return Text("nothing runs; Ctrl-C ends this", "dim")
+        return drawn(jobs, screen.width, screen.height)
+
     return Live(
-        get_renderable=lambda: drawn(watched.shown(), screen.width, screen.height),
+        get_renderable=picture,
         console=screen,
         refresh_per_second=FRAMES,
         transient=True,

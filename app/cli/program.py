@@ -40,7 +40,8 @@ COMMANDS: Sequence[tuple[str, Command]] = (
     ("doctor", doctor),
 )
 
-CODES = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in ends.TABLE) + "."
+# Each a paragraph: lines within one are joined.
+CODES = "\n\n".join(["Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in ends.TABLE)])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -93,7 +94,7 @@ def _version() -> str:
 
 
 def _serve() -> Callable[..., int]:
-    """Return a stand-in for `serve`, which is run without typer: for the help, and for the shell to complete."""
+    """Return a stand-in for `serve`, which is run without typer: for the help, and for completion."""
 
     def run(**given: str | None) -> int:
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
@@ -117,25 +118,32 @@ def _usage(exc: Any) -> str:
     context = getattr(exc, "ctx", None)
     path = context.command_path if context is not None else "errand"
     said = " ".join(exc.format_message().split()).rstrip(".")
-    hint = " (arguments that begin with a dash come after --)" if "submit" in path and "No such option" in said else ""
+    hint = (
+        " (arguments that begin with a dash come after --)"
+        if "submit" in path and "No such option" in said
+        else ""
+    )
     return f"{said}{hint}; see {path} --help"
 
 
 def _told(exc: ClientError | ConfigError) -> tuple[str, int]:
     """Return what to say of an error, and the exit code."""
+    if isinstance(exc, ConfigError):
+        return "; ".join(str(exc).splitlines()), ends.USAGE
+    code = {ServiceUnreachableError: ends.UNREACHABLE, InvalidRequestError: ends.USAGE}
+    found = (number for kind, number in code.items() if isinstance(exc, kind))
+    return f"{exc}{_advice(exc)}", next(found, ends.REFUSED)
+
+
+def _advice(exc: ClientError) -> str:
     match exc:
-        case ConfigError():
-            return "; ".join(str(exc).splitlines()), ends.USAGE
         case ServiceUnreachableError():
-            hint = "start it with `errand serve`, or say where it is by --url or ERRAND_URL"
-            return f"{exc}; {hint}", ends.UNREACHABLE
+            return "; start it with `errand serve`, or say where it is by --url or ERRAND_URL"
         case UnauthorizedError(status=401):
-            return f"{exc}; put the key into ERRAND_API_KEY, or into a file for --api-key-file", ends.REFUSED
+            return "; put the key into ERRAND_API_KEY, or into a file for --api-key-file"
         case JobNotFoundError():
-            return f"{exc}; `errand list` shows those there are", ends.REFUSED
+            return "; `errand list` shows those there are"
         case BusyError(retry_after=float(seconds)):
-            return f"{exc}; try again in {seconds:g} s", ends.REFUSED
-        case InvalidRequestError():
-            return str(exc), ends.USAGE
+            return f"; try again in {seconds:g} s"
         case _:
-            return str(exc), ends.REFUSED
+            return ""

@@ -43,7 +43,7 @@ def _section(screen: Screen, title: str) -> None:
 
 
 def _result(screen: Screen, value: Any) -> None:
-    lines = pretty(value).split("\n")
+    lines = pretty(value, screen.width).split("\n")
     screen.print(Text("\n").join(lines[:LINES]), soft_wrap=True)
     if len(lines) > LINES:
         screen.print(Text(f"… {len(lines) - LINES:,} lines more; --json shows all", "dim"))
@@ -56,7 +56,10 @@ def _facts(job: Job) -> Iterator[tuple[str, Text]]:
     if job.progress is not None:
         yield "progress", Text(_progress(job))
     if job.cancellation is not None:
-        yield "cancel", Text(f"{words.cancelled(job.cancellation)}; requested {moment(job.cancellation.requested_at)}")
+        yield (
+            "cancel",
+            Text(f"{words.cancelled(job.cancellation)}; requested {moment(job.cancellation.requested_at)}"),
+        )
     yield from _times(job)
     yield "queue", Text(f"{plain(job.queue)}, priority {job.priority}")
     yield "attempt", Text(f"{job.attempt} of {job.max_attempts}, run {job.run}{_losses(job)}")

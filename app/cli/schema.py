@@ -1,4 +1,4 @@
-"""What a task takes, read from its JSON Schema: the types of arguments, and a line that looks like its signature."""
+"""What a task takes, read from its JSON Schema: the types of its arguments, and a line like its signature."""
 
 import json
 import re
@@ -19,6 +19,16 @@ NAMES = {
     "object": "dict",
 }
 """Python's names for the types of JSON."""
+
+JSON_TYPES: Mapping[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+}
+"""JSON's names for what a parser makes of it; what is left is an object."""
 
 FORMATS = {"password": "secret", "date-time": "datetime"}
 """What formats of strings are called here; others by their own name."""
@@ -124,9 +134,7 @@ class Parameters:
                 return text
         wanted = " or ".join(sorted(NAMES.get(kind, kind) for kind in types))
         example = next((EXAMPLES[kind] for kind in EXAMPLES if kind in types), "null")
-        raise StopError(
-            f"{name} takes {wanted}, written as JSON like {example}; {shorten(text)} is no JSON"
-        )
+        raise StopError(f"{name} takes {wanted}, written as JSON like {example}; {shorten(text)} is no JSON")
 
     def _types(self, schema: Schema, depth: int = 0) -> Iterator[str]:
         """Yield the types of JSON that a schema names; none when it allows any."""
@@ -222,21 +230,7 @@ def _refuse(name: str) -> Any:
 
 def type_of(value: object) -> str:
     """Return the type that JSON Schema has for a value."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-        case _:
-            return "object"
+    return JSON_TYPES.get(type(value), "object")
 
 
 def shorten(text: str) -> str:

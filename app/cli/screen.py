@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, NoReturn, TextIO
 
@@ -33,9 +33,7 @@ STYLES = {
 }
 """Colours of states, outcomes and findings."""
 
-_HIDDEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
-)
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 """What a terminal obeys or does not show: controls, changes of direction, halves of surrogate pairs."""
 
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -91,16 +89,58 @@ def compact(value: Any) -> str:
     return _escaped(json.dumps(value, ensure_ascii=not _unicode(), separators=(",", ":")))
 
 
-def pretty(value: Any) -> Text:
-    """Return JSON for people: indented and coloured."""
-    text = Text(_escaped(json.dumps(value, ensure_ascii=not _unicode(), indent=2)))
+def pretty(value: Any, width: int) -> Text:
+    """Return JSON for people: coloured, and indented where a line has no room for it."""
+    text = Text("\n".join(_laid_out(value, "", width)))
     JSONHighlighter().highlight(text)
     return text
 
 
+def _laid_out(value: Any, before: str, width: int) -> Iterator[str]:
+    """Yield the lines of a value. before: what its first line begins with, the indentation included."""
+    line = before + _one_line(value)
+    if not value or not isinstance(value, (dict, list)) or cells(line) < width:
+        yield line
+        return
+    indent = " " * (len(before) - len(before.lstrip(" ")))
+    inner = f"{indent}  "
+    yield before + ("{" if isinstance(value, dict) else "[")
+    yield from _parted(value, inner, width)
+    yield indent + ("}" if isinstance(value, dict) else "]")
+
+
+def _parted(value: Any, indent: str, width: int) -> Iterator[str]:
+    if isinstance(value, list) and not any(isinstance(item, (dict, list)) for item in value):
+        yield from _filled([_one_line(item) for item in value], indent, width)
+        return
+    pairs = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+    for index, (key, item) in enumerate(pairs, 1):
+        name = "" if key is None else f"{_one_line(key)}: "
+        # The comma takes a column.
+        *lines, last = _laid_out(item, indent + name, width - 1)
+        yield from lines
+        yield last + ("," if index < len(value) else "")
+
+
+def _filled(items: Sequence[str], indent: str, width: int) -> Iterator[str]:
+    """Yield lines with as many short items as each has room for."""
+    line = indent
+    for index, item in enumerate(items, 1):
+        shown = item + ("," if index < len(items) else "")
+        if line != indent and cells(f"{line} {shown}") > width:
+            yield line
+            line = indent
+        line += shown if line == indent else f" {shown}"
+    yield line
+
+
+def _one_line(value: Any) -> str:
+    return _escaped(json.dumps(value, ensure_ascii=not _unicode()))
+
+
 def _escaped(text: str) -> str:
     # JSON escapes most controls by itself; where the others stand, it allows an escape as well.
-    return _HIDDEN.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
+    return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _unicode() -> bool:
@@ -147,9 +187,11 @@ def now() -> datetime:
 
 
 def span(seconds: float) -> str:
-    """Return a duration in its largest units: `0.8 s`, `12 s`, `3 min 5 s`, `2 d 4 h`."""
+    """Return a duration in its largest units: `80 ms`, `1.5 s`, `12 s`, `3 min 5 s`, `2 d 4 h`."""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
     if seconds < 10:  # noqa: PLR2004  (a fraction says something up to here)
-        return f"{max(seconds, 0):.1f} s"
+        return f"{seconds:.1f} s"
     for index, (size, unit) in enumerate(UNITS):
         if seconds >= size:
             smaller, name = UNITS[index + 1] if index + 1 < len(UNITS) else (1, "s")

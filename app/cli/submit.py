@@ -5,8 +5,9 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 from rich.live import Live
@@ -16,17 +17,17 @@ from app.cli.batches import submit_file
 from app.cli.board import drawn
 from app.cli.completion import complete_queue, complete_task
 from app.cli.desk import Desk
-from app.cli.ends import INTERRUPTED, TIMED_OUT, StopError
+from app.cli.ends import FINE, INTERRUPTED, TIMED_OUT, StopError
 from app.cli.schema import Parameters, parse, shorten, type_of
 from app.cli.screen import span, word
-from app.cli.words import Seen
+from app.cli.words import EXIT_CODES, Seen
 from app.client import Client, Job, TaskInfo
 
 HOW = "How it is to run"
 WAITING = "Waiting"
 
-LOOK = 1.0
-"""Seconds between two looks at how far a job has come, when somebody watches."""
+FIRST_LOOK, LOOK = 0.1, 1.0
+"""Seconds until the first look at how far a job has come, and between further ones, when somebody watches."""
 
 LONGEST = 60.0
 """Seconds that the service lets one request wait."""
@@ -44,10 +45,15 @@ class Options:
         str | None,
         _how("--queue", metavar="NAME", help="The queue to wait in.", autocompletion=complete_queue),
     ] = None
-    priority: Annotated[int | None, _how("--priority", metavar="N", help="-100 to 100; higher runs first.")] = None
-    delay: Annotated[float | None, _how("--delay", metavar="SECONDS", help="Not before so many seconds.")] = None
+    priority: Annotated[
+        int | None, _how("--priority", metavar="N", help="-100 to 100; higher runs first.")
+    ] = None
+    delay: Annotated[float | None, _how("--delay", metavar="SECONDS", help="Not before so many seconds.")] = (
+        None
+    )
     run_at: Annotated[
-        str | None, _how("--run-at", metavar="TIME", help="Not before it: 2030-01-31T09:00, or with an offset.")
+        str | None,
+        _how("--run-at", metavar="TIME", help="Not before it: 2030-01-31T09:00, or with an offset."),
     ] = None
     timeout: Annotated[
         float | None, _how("--timeout", metavar="SECONDS", help="Stop it when it has run for so long.")
@@ -66,7 +72,9 @@ class Options:
     ] = None
     idempotency_key: Annotated[
         str | None,
-        _how("--idempotency-key", metavar="TEXT", help="The same again within a day stands for the same job."),
+        _how(
+            "--idempotency-key", metavar="TEXT", help="The same again within a day stands for the same job."
+        ),
     ] = None
 
     def given(self) -> dict[str, Any]:
@@ -85,15 +93,15 @@ def submit(
     options: Options,
     task: Annotated[
         str | None,
-        typer.Argument(metavar="[TASK]", help="Its name.", show_default=False, autocompletion=complete_task),
+        typer.Argument(metavar="TASK", help="Its name.", show_default=False, autocompletion=complete_task),
     ] = None,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ARG]...",
+            metavar="ARG",
             show_default=False,
-            help="Its arguments: VALUE or NAME=VALUE. Text is taken as it is; what is no text to the task, as "
-            "JSON. After -- they may begin with a dash.",
+            help="Its arguments: VALUE or NAME=VALUE. Text is taken as it is; all that is no text to the "
+            "task, as JSON. After -- they may begin with a dash.",
         ),
     ] = None,
     args: Annotated[
@@ -123,9 +131,9 @@ def submit(
             metavar="FILE",
             show_default=False,
             allow_dash=True,
-            help="Submit a job for each line of JSON, 1,000 at a time; - is the standard input. Without a TASK, "
-            "a line is a submission as in HTTP. With one: its arguments, an array or an object; anything else is "
-            "its only argument.",
+            help="Submit a job for each line of JSON, 1,000 at a time; - is the standard input. Without a "
+            "TASK, a line is a submission as in HTTP. With one: its arguments, an array or an object; "
+            "anything else is its only argument.",
         ),
     ] = None,
 ) -> int:
@@ -174,7 +182,7 @@ def _call(
 
 
 def _json(option: str, text: str, kind: str) -> Any:
-    example = {"array": '\'["to be", 3]\'', "object": '\'{"n": 3}\''}[kind]
+    example = {"array": "'[\"to be\", 3]'", "object": "'{\"n\": 3}'"}[kind]
     try:
         value = parse(text)
     except ValueError as exc:
@@ -194,15 +202,16 @@ def _waited(desk: Desk, job: Job, seconds: float | None) -> Job:
     watched = sys.stderr.isatty()
     with _Picture(desk, job) if watched else nullcontext() as picture:
         try:
+            slices = chain([FIRST_LOOK], repeat(LOOK)) if watched else repeat(LONGEST)
             while not job.done:
                 left = LONGEST if deadline is None else deadline - time.monotonic()
                 if left <= 0:
-                    raise StopError(f"{_going_on(job)} after {span(seconds or 0)}; {_look(job)}", TIMED_OUT)
-                job = desk.client.get(job.id, wait=min(left, LOOK if watched else LONGEST))
+                    raise StopError(_going_on(job, f" after {span(seconds or 0)}"), TIMED_OUT)
+                job = desk.client.get(job.id, wait=min(left, next(slices)))
                 if picture is not None:
                     picture.job = job
         except KeyboardInterrupt:
-            raise StopError(f"{_going_on(job)}; {_look(job)}", INTERRUPTED) from None
+            raise StopError(_going_on(job), INTERRUPTED) from None
     return job
 
 
@@ -218,7 +227,7 @@ class _Picture(AbstractContextManager["_Picture"]):
             transient=True,
         )
 
-    def __enter__(self) -> "_Picture":
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -226,21 +235,17 @@ class _Picture(AbstractContextManager["_Picture"]):
         self._live.stop()
 
 
-def _going_on(job: Job) -> str:
-    return f"job {job.id} is still {job.state}, and goes on"
-
-
-def _look(job: Job) -> str:
-    return f"`errand watch {job.id}` follows it"
+def _going_on(job: Job, after: str = "") -> str:
+    return f"job {job.id} is still {job.state}{after}, and goes on; `errand watch {job.id}` follows it"
 
 
 def _result(desk: Desk, job: Job) -> int:
     """Print the result of a job that is done; what else it may have come to, beside the answer."""
-    code = words.exit_code(job)
-    if code:
-        raise StopError(f"job {job.id} {Seen.of(job).ending}", code)
+    seen = Seen.of(job)
+    if code := EXIT_CODES.get(seen.status, FINE):
+        raise StopError(f"job {job.id} {seen.ending}", code)
     desk.data(job.result)
-    return code
+    return FINE
 
 
 def _tell(desk: Desk, job: Job) -> None:

@@ -117,7 +117,7 @@ def took(job: Job) -> str | None:
 
 
 def share(progress: Progress | None) -> str:
-    """Return how far a job has come in a few characters: a share, or a number if it is not known of how much."""
+    """Return how far a job has come, in few characters: a share, or a number if the total is not known."""
     if progress is None:
         return ""
     return f"{min(progress.done / progress.total, 1):.0%}" if progress.total else f"{progress.done:g}"

@@ -33,7 +33,8 @@ class Ownership:
             self._sign(self._fd)
         except BlockingIOError as exc:
             self.release()
-            msg = f"{database} is in use by {_signed(self._path)}; one process at a time can own a SQLite database"
+            who = _signed(self._path)
+            msg = f"{database} is in use by {who}; one process at a time can own a SQLite database"
             raise StoreUnusableError(msg) from exc
         except OSError:
             self.release()
