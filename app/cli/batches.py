@@ -40,6 +40,7 @@ class Line(NamedTuple):
 def submit_file(desk: Desk, path: Path, task: str | None, options: Mapping[str, Any]) -> int:
     """Submit all lines of a file. Raises StopError, which names the line that is wrong."""
     stored = 0
+    name = "standard input" if str(path) == "-" else plain(path)
     with ExitStack() as opened:
         file = opened.enter_context(_open(path))
         bar = opened.enter_context(_Bar(desk.err, _size(file)))
@@ -51,7 +52,7 @@ def submit_file(desk: Desk, path: Path, task: str | None, options: Mapping[str, 
                 stored += len(batch)
                 bar.show(batch[-1].end, stored)
         except _FaultError as exc:
-            raise StopError(f"{plain(path)}, line {exc.number}: {exc}; {_so_far(stored)}", exc.code) from None
+            raise StopError(f"{name}, line {exc.number}: {exc}; {_so_far(stored)}", exc.code) from None
         except KeyboardInterrupt:
             desk.remark(f"errand: {_so_far(stored)}")
             raise

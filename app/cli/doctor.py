@@ -1,40 +1,10 @@
-"""The command that looks whether all is well: doctor. It changes nothing, and needs no service."""
+"""The command that looks whether all is well: doctor."""
 
-import os
-import shutil
-import sqlite3
-import sys
-import time
-from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import NamedTuple
-
-import httpx
 
 from app.cli.desk import Desk
 from app.cli.ends import FINE, REFUSED
-from app.cli.screen import plain, span, word
-from app.client import ClientError
-from app.config import ConfigError, Settings, load_settings
-from app.stores.base import StoreUnusableError
-from app.stores.examination import Examined, examine
-from app.stores.ownership import holder
-
-OLDEST_SQLITE = (3, 37, 0)
-"""The first with strict tables."""
-
-PATIENCE = 5.0
-"""Seconds that the service gets to answer."""
-
-LOOKING = 60.0
-"""Seconds that the look at the database's structure may take."""
-
-LITTLE, TOO_LITTLE = 1024**3, 64 * 1024**2
-"""Bytes of free disk below which there is a warning, and an error."""
-
-APART = 3.0
-"""Seconds that two clocks may be apart: the header that tells a service's time has whole seconds."""
+from app.cli.screen import plain, word
 
 
 class Finding(NamedTuple):
@@ -51,8 +21,10 @@ def doctor(desk: Desk) -> int:
     The settings are those of ERRAND_ variables, as `errand serve` would take them in this folder. The
     exit code is 1 if there is an error.
     """
+    from app.cli import checks  # noqa: PLC0415  (the store comes with it, which no other command needs)
+
     found = []
-    for finding in _findings(desk):
+    for finding in checks.findings(desk):
         found.append(finding)
         if not desk.as_json:
             _show(desk, finding)
@@ -67,150 +39,3 @@ def _show(desk: Desk, finding: Finding) -> None:
     line.append(" " * (9 - len(finding.level)), "").append(f"{finding.check:<9} ", "bold")
     line.append(plain(finding.message), "default")
     desk.out.print(line, soft_wrap=True)
-
-
-def _findings(desk: Desk) -> Iterator[Finding]:
-    yield _python()
-    yield _sqlite()
-    try:
-        settings = load_settings()
-    except ConfigError as exc:
-        yield Finding("settings", "error", "; ".join(str(exc).splitlines()))
-    else:
-        yield Finding("settings", "ok", f"valid; would listen on {settings.host} port {settings.port}")
-        yield from _database(settings)
-    yield from _service(desk)
-
-
-def _python() -> Finding:
-    return Finding("python", "ok", f"Python {sys.version.split()[0]} ({sys.executable})")
-
-
-def _sqlite() -> Finding:
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        oldest = ".".join(map(str, OLDEST_SQLITE))
-        return Finding("sqlite", "error", f"SQLite {sqlite3.sqlite_version}; {oldest} or newer is needed")
-    return Finding("sqlite", "ok", f"SQLite {sqlite3.sqlite_version}")
-
-
-# -- the database ----------------------------------------------------------------
-
-
-def _database(settings: Settings) -> Iterator[Finding]:
-    path = settings.database_path
-    yield _place(path)
-    if path.parent.is_dir():
-        yield _room(path.parent)
-    if path.exists():
-        yield _owner(path)
-        yield from _contents(path)
-
-
-def _place(path: Path) -> Finding:
-    folder = path.parent
-    if not folder.is_dir():
-        return Finding("database", "error", f"{path}: the folder {folder} does not exist; make it")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return Finding("database", "error", f"{path}: the folder {folder} cannot be written")
-    if not path.exists():
-        return Finding("database", "ok", f"{path} does not exist yet; `errand serve` makes it")
-    if not os.access(path, os.R_OK | os.W_OK):
-        return Finding("database", "error", f"{path} cannot be read and written by this user")
-    return Finding("database", "ok", f"{path}, {path.stat().st_size / 1024**2:,.1f} MiB, can be written")
-
-
-def _room(folder: Path) -> Finding:
-    free = shutil.disk_usage(folder).free
-    level = "ok" if free >= LITTLE else "warning" if free >= TOO_LITTLE else "error"
-    return Finding("disk", level, f"{free / 1024**3:,.1f} GiB free in {folder.absolute()}")
-
-
-def _owner(path: Path) -> Finding:
-    try:
-        owner = holder(path)
-    except OSError as exc:
-        return Finding("owner", "warning", f"the lock of {path} cannot be read: {exc.strerror}")
-    if owner is None:
-        return Finding("owner", "ok", "no service has it open")
-    return Finding("owner", "ok", f"in use by {owner}")
-
-
-def _contents(path: Path) -> Iterator[Finding]:
-    try:
-        examined = examine(path, LOOKING)
-    except StoreUnusableError as exc:
-        yield Finding("schema", "error", str(exc))
-        return
-    yield _schema(examined)
-    if examined.damage is not None:
-        yield Finding(
-            "integrity", "error", f"damaged ({examined.damage}); stop the service and restore a backup"
-        )
-    elif not examined.whole:
-        yield Finding(
-            "integrity", "warning", f"no fault found in {span(LOOKING)}; not all of it was looked at"
-        )
-    else:
-        yield Finding("integrity", "ok", "no fault in the file's structure")
-
-
-def _schema(examined: Examined) -> Finding:
-    version, known = examined.version, examined.known
-    if version > known:
-        told = f"version {version}, and this program knows {known}; start a newer one"
-        return Finding("schema", "error", told)
-    if version < known:
-        told = f"version {version}; `errand serve` brings it to {known}, and there is no way back"
-        return Finding("schema", "warning", told)
-    return Finding("schema", "ok", f"version {version}, as this program knows it")
-
-
-# -- the service -----------------------------------------------------------------
-
-
-def _service(desk: Desk) -> Iterator[Finding]:
-    url = desk.settings.url
-    asked = time.time()
-    try:
-        answer = httpx.get(f"{url}/health/ready", timeout=PATIENCE, trust_env=False)
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        # Whoever has named an address means a service to be there.
-        level = "error" if "url" in desk.settings.model_fields_set else "warning"
-        yield Finding("service", level, f"none answers at {url} ({exc or type(exc).__name__})")
-        return
-    now = (asked + time.time()) / 2
-    yield _ready(url, answer)
-    yield _key(desk)
-    yield _clock(answer.headers.get("Date"), now)
-
-
-def _ready(url: str, answer: httpx.Response) -> Finding:
-    if answer.status_code == httpx.codes.OK:
-        return Finding("service", "ok", f"{url} is ready")
-    try:
-        detail = str(answer.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        detail = f"status {answer.status_code}; is that an Errand?"
-    return Finding("service", "error", f"{url} is not ready: {detail}")
-
-
-def _key(desk: Desk) -> Finding:
-    """Tell whether the service takes the key, or needs none."""
-    try:
-        count = len(desk.client.tasks())
-    except (ClientError, ConfigError) as exc:
-        return Finding("access", "error", str(exc))
-    sent = "with the key" if desk.settings.key is not None else "without a key"
-    return Finding("access", "ok", f"it answers {sent}, and knows {count} tasks")
-
-
-def _clock(date: str | None, now: float) -> Finding:
-    try:
-        # It is cut to whole seconds: half of one was lost on average.
-        ahead = parsedate_to_datetime(date or "").timestamp() + 0.5 - now
-    except ValueError:
-        return Finding("clock", "warning", "the service does not tell its time")
-    if abs(ahead) <= APART:
-        return Finding("clock", "ok", "the service's is the same as this machine's")
-    told = f"the service's is {span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this machine's"
-    return Finding("clock", "warning", f"{told}; set both by NTP")

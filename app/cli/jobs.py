@@ -26,7 +26,7 @@ COLUMNS = (
     Column("ID", whole=True),
     Column("STATUS", whole=True),
     Column("TASK"),
-    Column("AGE", whole=True, right=True),
+    Column("AGE", whole=True, right=True, width=72),
     Column("TOOK", whole=True, right=True, width=96),
     Column("QUEUE", width=96),
     Column("TRY", whole=True, right=True, width=110),

@@ -3,12 +3,14 @@
 Whatever a user can cause ends as one line on stderr that says what to do.
 """
 
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
+from pydantic.fields import FieldInfo
 
 from app.cli import catalog, ends, following, jobs, serve, submit
 from app.cli.desk import Command, at_desk
@@ -96,15 +98,22 @@ def _version() -> str:
 def _serve() -> Callable[..., int]:
     """Return a stand-in for `serve`, which is run without typer: for the help, and for completion."""
 
-    def run(**given: str | None) -> int:
-        flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
-        return serve.main(flags)
+    def run(**given: Any) -> int:
+        written = {f"--{name.replace('_', '-')}": value for name, value in given.items() if value is not None}
+        return serve.main([flag if value is True else f"{flag}={value}" for flag, value in written.items()])
 
-    run.__annotations__ = {
-        name: Annotated[str | None, typer.Option(f"--{name.replace('_', '-')}", help=field.description)]
-        for name, field in Settings.model_fields.items()
-    }
+    run.__signature__ = inspect.Signature([_flag(*item) for item in Settings.model_fields.items()])  # type: ignore[attr-defined]
+    run.__annotations__ = {}
     return run
+
+
+def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", metavar="VALUE", help=field.description)
+    # Without a value where `serve` takes none.
+    value = bool | None if field.annotation is bool else str | None
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[value, option]
+    )
 
 
 def _say(message: str, code: int) -> int:
