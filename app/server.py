@@ -39,6 +39,7 @@ from app.stores.sqlite import SqliteStore
 from app.stores.ticker import Ticker
 from app.stores.writer import Writer
 from app.worker import Terms, Worker
+from app.worker.tee import TEE
 
 LOGGER = logging.getLogger(__name__)
 
@@ -180,6 +181,10 @@ def embedded(**options: Any) -> Iterator[str]:
         server = uvicorn.Server(_config(house.service, settings))
         parts.enter_context(_serving(server, house.service, listening))
         yield f"http://{LOOPBACK}:{listening.getsockname()[1]}"
+
+
+hear_again = TEE.again
+"""Hears again what jobs print, when others have taken the places of stdout and stderr, as pytest does."""
 
 
 @contextmanager

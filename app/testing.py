@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from app.client import Client, RemoteExecutor
-from app.server import embedded
+from app.server import embedded, hear_again
 
 NO_KEYS: dict[str, Any] = {"api_keys": "", "api_keys_file": None}
 """Given, so that the keys of a shell in which tests run do not lock the tests out."""
@@ -60,6 +60,12 @@ def running(tasks: Iterable[str] = (), **settings: Any) -> Iterator[Errand]:
         # Not waited for: a job that hangs must fail its test, and not the whole run.
         parts.callback(executor.close)
         yield Errand(url, client, executor)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Keep what jobs print with them, although pytest has taken stdout and stderr over once more."""
+    hear_again()
 
 
 @pytest.fixture

@@ -142,8 +142,8 @@ def result(job_id: str, timeout: float | None = None) -> Steps[Any]:
     return _json(answer)
 
 
-def ending_of(job_id: str) -> Steps[Ending | None]:
-    """Return how a job has ended, as an executor's future wants it; None when it has not."""
+def standing(job_id: str) -> Steps[Ending | Job]:
+    """Return how a job has ended, as an executor's future wants it; the job when it has not."""
     try:
         answer = yield Request("GET", f"{_job(job_id)}/result")
     except ConflictError as exc:
@@ -151,7 +151,7 @@ def ending_of(job_id: str) -> Steps[Ending | None]:
             return Stopped()
         failure = Failure.model_validate(exc.members.get("exception"))
         return Raised(failure.type, failure.message, failure.traceback)
-    return Returned(answer.text) if answer.status_code == HTTPStatus.OK else None
+    return Returned(answer.text) if answer.status_code == HTTPStatus.OK else _read(Job, answer)
 
 
 def page(address: str) -> Steps[JobPage]:
@@ -279,6 +279,7 @@ def workers() -> Steps[Sequence[WorkerInfo]]:
 def ready() -> Steps[bool]:
     """Tell whether the service accepts jobs and runs them. Raises ServiceUnreachableError."""
     try:
+        # Not asked again: whoever asks wants to know now.
         yield Request("GET", "/health/ready", repeatable=False)
     except BusyError:
         return False

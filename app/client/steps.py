@@ -85,7 +85,8 @@ def _answered(request: Request, patience: float) -> Performing[httpx.Response]:
                 return answer
             error = problem_of(answer)
             retry_after = error.retry_after if isinstance(error, BusyError) else None
-            again, due = retry_after is not None, max(pause, retry_after or 0)
+            again = request.repeatable and retry_after is not None
+            due = max(pause, retry_after or 0)
         if not again or time.monotonic() + due > give_up:
             raise error
         yield Pause(due)

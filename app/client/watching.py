@@ -20,10 +20,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from app.client.calls import ending_of
+from app.client.calls import standing
 from app.client.errors import ClientError, InvalidRequestError
 from app.client.events import Subscription
-from app.client.models import Event
+from app.client.models import Event, Job
 from app.client.session import AsyncClient
 from app.core import QueueUnavailableError, State, ThreadPoolExecutor
 from app.core.named import Ending, Lost, Stopped
@@ -80,7 +80,7 @@ class Watch:
 
     @contextmanager
     def submitting(self) -> Iterator[Submitting]:
-        """Keep what is heard meanwhile, for `add`. Raises QueueUnavailableError when nothing is heard."""
+        """Keep what is heard meanwhile, for `add`. Raises QueueUnavailableError if nothing can be."""
         self._start()
         number = next(self._numbers)
         with self._lock:
@@ -93,7 +93,7 @@ class Watch:
                 self._forget()
 
     def add(self, job_id: str, reply: Reply, submitting: Submitting | None = None) -> None:
-        """Tell of this job from now on. submitting: how it was submitted; None: it may have ended long ago."""
+        """Tell of this job from now on. submitting: how it was submitted; None: it may have ended."""
         self._start()
         with self._lock:
             self._replies[job_id] = reply
@@ -151,15 +151,17 @@ class Watch:
     def _hear(self, job_id: str, data: Mapping[str, Any]) -> None:
         """Take note of a job's state."""
         state = data.get("state")
-        if state == State.RUNNING:
-            with self._lock:
-                reply = self._replies.get(job_id)
-            if reply is not None:
-                self._tell(reply.started)
-        elif state == State.CANCELLED:
+        self._hear_running(job_id, state)
+        if state == State.CANCELLED:
             self._end(job_id, Stopped())
         elif state == State.FINISHED:
             self._soon(partial(self._look, job_id))
+
+    def _hear_running(self, job_id: str, state: object) -> None:
+        with self._lock:
+            reply = self._replies.get(job_id)
+        if reply is not None and state == State.RUNNING:
+            self._tell(reply.started)
 
     def _end(self, job_id: str, ending: Ending) -> None:
         with self._lock:
@@ -246,13 +248,15 @@ class Watch:
         work.add_done_callback(self._work.discard)
 
     async def _look(self, job_id: str) -> None:
-        """Ask how a job has ended, if it has."""
+        """Ask how a job has ended, if it has, or whether it runs."""
         async with self._asking:
             if job_id not in self._replies:
                 return
             try:
-                ending = await self._client.perform(ending_of(job_id))
+                found = await self._client.perform(standing(job_id))
             except ClientError as exc:
-                ending = Lost(str(exc))
-        if ending is not None:
-            self._end(job_id, ending)
+                found = Lost(str(exc))
+        if isinstance(found, Job):
+            self._hear_running(job_id, found.state)
+        else:
+            self._end(job_id, found)
