@@ -13,6 +13,9 @@ from app.cli.words import Seen, first_line, share
 BAR = 14
 """Columns of a bar."""
 
+NAME = 24
+"""Columns of a task's name at most, where there is room for a job's own words."""
+
 OTHERS = 18
 """Columns that are taken by what is no id, no name and no bar."""
 
@@ -51,6 +54,6 @@ def _name(job: Seen, width: int) -> Text:
     """Return the task's name; with a colour when the job was asked to stop."""
     name = Text(plain(job.task), "magenta" if job.stop is not None else "", no_wrap=True)
     # What is whole must not be shortened for it.
-    room = (width if width < WIDE else width // 2) - cells(job.id) - BAR - OTHERS
+    room = NAME if width >= WIDE else width - cells(job.id) - BAR - OTHERS
     name.truncate(max(room, 1), overflow="ellipsis")
     return name

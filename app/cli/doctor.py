@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+from rich.text import Text
+
 from app.cli.desk import Desk
 from app.cli.ends import FINE, REFUSED
-from app.cli.screen import plain, word
+from app.cli.screen import STYLES, plain
 
 
 class Finding(NamedTuple):
@@ -35,7 +37,5 @@ def doctor(desk: Desk) -> int:
 
 
 def _show(desk: Desk, finding: Finding) -> None:
-    line = word(finding.level)
-    line.append(" " * (9 - len(finding.level)), "").append(f"{finding.check:<9} ", "bold")
-    line.append(plain(finding.message), "default")
-    desk.out.print(line, soft_wrap=True)
+    line = Text().append(f"{finding.level:<9}", STYLES[finding.level]).append(f"{finding.check:<11}", "bold")
+    desk.out.print(line.append(plain(finding.message)), soft_wrap=True)

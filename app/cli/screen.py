@@ -163,19 +163,13 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[object]], width: in
         column = columns[index]
         drawn.add_column(
             column.title,
-            no_wrap=True,
-            overflow="ellipsis",
+            # Only of what may be wrapped is room taken away. The cells are not, by themselves.
+            no_wrap=column.whole,
             justify="right" if column.right else "left",
-            # A long one must not take the room of what has to be whole.
-            min_width=max(map(cells, _texts(rows, index)), default=0) if column.whole else None,
         )
     for row in rows:
         drawn.add_row(*(cell if isinstance(cell, Text) else word(cell) for cell in (row[at] for at in kept)))
     return drawn
-
-
-def _texts(rows: Iterable[Sequence[object]], index: int) -> Iterable[str]:
-    return (str(row[index]) for row in rows)
 
 
 # -- times -----------------------------------------------------------------------
