@@ -149,7 +149,7 @@ def _service(desk: Desk) -> Iterator[Finding]:
     now = (asked + time.time()) / 2
     yield _ready(url, answer)
     yield _key(desk)
-    yield _clock(answer.headers.get("Date"), now)
+    yield clock(answer.headers.get("Date"), now)
 
 
 def _ready(url: str, answer: httpx.Response) -> Finding:
@@ -172,7 +172,8 @@ def _key(desk: Desk) -> Finding:
     return Finding("access", "ok", f"it answers {sent}, and knows {count} tasks")
 
 
-def _clock(date: str | None, now: float) -> Finding:
+def clock(date: str | None, now: float) -> Finding:
+    """Compare the service's time, as its header tells it, to this machine's (seconds since the epoch)."""
     try:
         # It is cut to whole seconds: half of one was lost on average.
         ahead = parsedate_to_datetime(date or "").timestamp() + 0.5 - now

@@ -144,8 +144,13 @@ def at_desk(fn: Command) -> Callable[..., int]:
     # typer reads both.
     run.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
-    run.__name__, run.__doc__, run.__module__ = fn.__name__, fn.__doc__, fn.__module__
+    run.__name__, run.__doc__, run.__module__ = fn.__name__, _flowing(inspect.getdoc(fn) or ""), fn.__module__
     return run
+
+
+def _flowing(text: str) -> str:
+    """Return paragraphs without the line breaks within: a terminal is as wide as it is."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _gathered(group: Any, options: dict[str, Any]) -> Any:

@@ -19,7 +19,7 @@ BROKEN_PIPE = 128 + 13
 TABLE = (
     (FINE, "all is well"),
     (REFUSED, "the job has failed, or the service has refused"),
-    (USAGE, "the command line is wrong; also a task's name, an argument or a line of a file"),
+    (USAGE, "the command line is wrong, or a line of the file"),
     (CANCELLED, "the job was cancelled"),
     (TIMED_OUT, "the job was not done in time; it goes on"),
     (UNREACHABLE, "no service answers"),

@@ -35,8 +35,12 @@ def _option(*names: str, **settings: Any) -> Any:
 class Where:
     """A filter, as the options of a command."""
 
-    state: Annotated[JobState | None, _option("--state", help="In this state.")] = None
-    outcome: Annotated[Outcome | None, _option("--outcome", help="With this outcome.")] = None
+    state: Annotated[
+        JobState | None, _option("--state", metavar="STATE", help="pending, running, cancelled or finished.")
+    ] = None
+    outcome: Annotated[
+        Outcome | None, _option("--outcome", metavar="OUTCOME", help="succeeded, failed or cancelled.")
+    ] = None
     task: Annotated[
         str | None, _option("--task", metavar="NAME", help="Of this task.", autocompletion=complete_task)
     ] = None

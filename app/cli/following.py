@@ -219,5 +219,5 @@ def _print(desk: Desk, record: LogRecord) -> None:
         desk.write(f"{record.time.isoformat()} {plain(record.level)} {message}")
         return
     line = Text(f"{record.time.astimezone():%H:%M:%S.%f}"[:12], "dim")
-    line.append(f" {plain(record.level):<8}", LEVELS.get(record.level, "")).append(message)
+    line.append(f" {plain(record.level):<9}", LEVELS.get(record.level, "")).append(message)
     desk.out.print(line, soft_wrap=True)

@@ -42,8 +42,7 @@ COMMANDS: Sequence[tuple[str, Command]] = (
     ("doctor", doctor),
 )
 
-# Each a paragraph: lines within one are joined.
-CODES = "\n\n".join(["Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in ends.TABLE)])
+CODES = "\n".join(["Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in ends.TABLE)])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -132,7 +131,7 @@ def _usage(exc: Any) -> str:
         if "submit" in path and "No such option" in said
         else ""
     )
-    return f"{said}{hint}; see {path} --help"
+    return f"{said}{hint}{' See' if said.endswith('?') else '; see'} {path} --help"
 
 
 def _told(exc: ClientError | ConfigError) -> tuple[str, int]:

@@ -159,7 +159,7 @@ def task_of(client: Client, name: str) -> TaskInfo:
     """Return what the service knows of a task. Raises StopError, which names those that it may be."""
     tasks = {task.name: task for task in client.tasks()}
     if name not in tasks:
-        near = get_close_matches(name, tasks, 3, 0.5)
+        near = get_close_matches(name, tasks)
         hint = f"did you mean {' or '.join(near)}?" if near else "`errand tasks` shows what there is"
         raise StopError(f"there is no task {shorten(name)}; {hint}")
     return tasks[name]

@@ -1,8 +1,9 @@
-"""A real service; and the command, called in this process or run in one of its own, at a terminal if need be."""
+"""A real service; and the command, called in this process or run in one of its own, or at a terminal."""
 
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -131,6 +132,11 @@ class Terminal:
             # What is cut in the middle of a character is of no interest here.
             self.text += data.decode("utf-8", "replace")
         return self.text
+
+    @property
+    def plain(self):
+        """What has come, without colours and movements."""
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.text)
 
     def type(self, text):
         os.write(self._end, text.encode())

@@ -24,7 +24,7 @@ def mixed(text: str, n: int = 1, *, x: float = 0.5, flag: bool = True) -> list[s
 def optional(text: str | None = None, n: int | None = None, both: int | str = 1): ...
 def anything(a, b: Any = None): ...
 def strings(when: datetime, price: Decimal, colour: Colour, kind: Literal["a", "b"] = "a") -> None: ...
-def others(size: Size, many: list[int], table: dict[str, float] | None = None) -> dict[str, int | None]: ...
+def others(size: Size, many: list[int], table: dict[str, float] | None = None) -> dict[str, int]: ...
 def positional(a: int, b: str, /): ...
 def several(a: int, *rest: str): ...
 def named(a: str, **more: int): ...
@@ -98,8 +98,7 @@ def test_a_word_that_does_not_fit_is_an_error_that_names_the_parameter(fn, words
         ),
         (
             others,
-            "others(size: Size, many: list[int], table: dict[str, float] | None = None) "
-            "-> dict[str, int | None]",
+            "others(size: Size, many: list[int], table: dict[str, float] | None = None) -> dict[str, int]",
         ),
         (positional, "positional(a: int, b: str)"),
         (several, "several(a: int, *args: str)"),
@@ -113,7 +112,9 @@ def test_a_task_is_shown_by_a_line_like_its_signature(fn, line):
 
 
 def test_a_schema_that_refers_to_itself_is_read_all_the_same():
-    loop = {"$defs": {"a": {"$ref": "#/$defs/a"}, "b": {"anyOf": [{"$ref": "#/$defs/b"}, {"type": "integer"}]}}}
+    loop = {
+        "$defs": {"a": {"$ref": "#/$defs/a"}, "b": {"anyOf": [{"$ref": "#/$defs/b"}, {"type": "integer"}]}}
+    }
     schema = {**loop, "properties": {"a": {"$ref": "#/$defs/a"}, "b": {"$ref": "#/$defs/b"}}}
     assert Parameters(schema).read(["x", "1"]) == (["x", 1], {})
     assert DEEPEST < 100

@@ -65,7 +65,12 @@ def test_json_for_people_takes_the_lines_that_the_width_asks_for(value, lines):
     assert json.loads(shown) == value
 
 
-COLUMNS = (Column("ID", whole=True), Column("NAME"), Column("N", whole=True, right=True), Column("MORE", width=60))
+COLUMNS = (
+    Column("ID", whole=True),
+    Column("NAME"),
+    Column("N", whole=True, right=True),
+    Column("MORE", width=60),
+)
 ROWS = [("0123456789abcdef", "short", 7, "seen"), ("0123456789abcdef", "long" * 20, 4711, "seen")]
 
 
