@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import uvicorn
 import uvloop
 
-from app.api.app import create_app
+from app.api.app import create_app, installed_version
 from app.api.wire import BoundedProtocol
 from app.config import Settings, load_settings
 from app.core import Future
@@ -32,7 +32,7 @@ from app.jobs.errors import TaskDefinitionError
 from app.jobs.hooks import CoroutineFunction, Hooks, find
 from app.jobs.model import Job, Outcome, Slot, wall_clock
 from app.jobs.registry import Registry, load
-from app.service import Service
+from app.service import Service, SlotUse, WorkerStatus
 from app.stores.base import Limits, Recovered, Store
 from app.stores.retention import Retention, Sweeper
 from app.stores.sqlite import SqliteStore
@@ -155,7 +155,8 @@ def _build(
     parts.callback(lambda: ended.append(worker.close()))
     hooks = Hooks(find(settings.tasks), partial(_begin, worker))
     parts.callback(lambda: ended.append(_shut_down(hooks, worker)))
-    service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming)
+    workers = partial(_workers, worker, wall_clock())
+    service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming, workers)
     parts.callback(lambda: ended.append(service.close()))
     return _House(writer, worker, hooks, service)
 
@@ -199,6 +200,24 @@ def _serving(server: uvicorn.Server, service: Service, listening: socket.socket)
         service.release_waiters()
         server.should_exit = True
         thread.join()
+
+
+def _workers(worker: Worker, started_at: int) -> Sequence[WorkerStatus]:
+    """Describe the only worker of this process. Its heartbeat is that it can be asked."""
+    status = worker.status()
+    return [
+        WorkerStatus(
+            id=worker.name,
+            host=worker.host,
+            pid=worker.pid,
+            version=installed_version(),
+            started_at=started_at,
+            heartbeat_at=wall_clock(),
+            draining=not status.claiming,
+            slots=[SlotUse(kind, total, status.used[kind]) for kind, total in status.slots.items()],
+            running=status.running,
+        )
+    ]
 
 
 def _sweep(settings: Settings, writer: Writer) -> Ticker:

@@ -1,6 +1,7 @@
 """The application: routes, errors and layers put together."""
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from inspect import getdoc
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
-from app.api import docs, event_operations, openapi, operations
+from app.api import docs, event_operations, openapi, operations, statistics_operations
 from app.api.changes import ChangeRoutes
 from app.api.direct import Calls, Direct, Endpoint
 from app.api.documents import encode
@@ -25,6 +26,7 @@ from app.api.problems import answer as answer_error
 from app.api.queues import QueueRoutes
 from app.api.replies import json_response
 from app.api.routes import HealthRoutes, JobRoutes, TaskRoutes
+from app.api.statistics import StatisticsRoutes
 from app.api.submissions import SubmissionRoutes
 from app.config import ApiKey, Settings
 from app.jobs.errors import JobError
@@ -79,7 +81,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
         settings.keys,
         any_host=not settings.local,
         title="Errand",
-        version=_version(),
+        version=installed_version(),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -94,16 +96,19 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     _add_queues(app, QueueRoutes(service))
     _add_events(app, EventRoutes(service))
     _add_tasks(app, TaskRoutes(service))
+    _add_statistics(app, StatisticsRoutes(service))
     _add_service(app, HealthRoutes(service))
     _add_pages(app, [task.name for task in service.tasks()], keys=bool(settings.keys))
     _add_errors(app)
     return app
 
 
-def _version() -> str:
+@cache
+def installed_version() -> str:
+    """Return the version of the distribution; "0" when it is not installed."""
     try:
         return version("errand-jobs")
-    except PackageNotFoundError:  # a checkout that is not installed
+    except PackageNotFoundError:
         return "0"
 
 
@@ -160,6 +165,11 @@ def _add_events(app: Application, events: EventRoutes) -> None:
 def _add_tasks(app: Application, tasks: TaskRoutes) -> None:
     _add(app, "GET /tasks", tasks.list, operations.LIST_TASKS)
     _add(app, "GET /tasks/{name}", tasks.get, operations.GET_TASK)
+
+
+def _add_statistics(app: Application, statistics: StatisticsRoutes) -> None:
+    _add(app, "GET /stats", statistics.overview, statistics_operations.STATS)
+    _add(app, "GET /workers", statistics.workers, statistics_operations.WORKERS)
 
 
 def _add_service(app: Application, health: HealthRoutes) -> None:

@@ -24,6 +24,7 @@ from app.api.schemas import (
     TaskDocument,
     TaskList,
 )
+from app.api.statistics_schemas import StatisticsDocument, WorkerList
 
 Json = dict[str, Any]
 
@@ -48,6 +49,8 @@ _OUTGOING: tuple[type[BaseModel], ...] = (
     TaskDocument,
     TaskList,
     LogDocument,
+    StatisticsDocument,
+    WorkerList,
     HealthDocument,
     ProblemDocument,
 )
@@ -230,6 +233,6 @@ def _secure(paths: Mapping[str, Json]) -> None:
     needed = problems("unauthorized")
     for path, operations in paths.items():
         for operation in operations.values():
-            if path.startswith(("/jobs", "/events", "/queues", "/tasks")):
+            if path.startswith(("/jobs", "/events", "/queues", "/tasks", "/stats", "/workers")):
                 operation["security"] = [{"key": []}]
                 operation["responses"].update(needed)

@@ -15,15 +15,20 @@ from app.service.errors import (
     TooManyJobsError,
     UnavailableError,
 )
+from app.service.minutes import FailureCount, Recount, Span, Traffic
 from app.service.queues import QueueStatus
 from app.service.service import JobPage, Service
+from app.service.statistics import Overview
 from app.service.streams import Entry, Part, Stream, Streams
 from app.service.submitting import Submission, Submitted
+from app.service.workers import SlotUse, WorkerStatus
 from app.stores.base import Filter, Once
+from app.stores.figures import StateCounts
 
 __all__ = [
     "DrainingError",
     "Entry",
+    "FailureCount",
     "Filter",
     "InvalidBatchError",
     "InvalidCursorError",
@@ -33,11 +38,16 @@ __all__ = [
     "KeyReusedError",
     "NoSuchJobError",
     "Once",
+    "Overview",
     "Part",
     "QueueFullError",
     "QueueStatus",
+    "Recount",
     "Service",
     "ServiceError",
+    "SlotUse",
+    "Span",
+    "StateCounts",
     "StoreDownError",
     "Stream",
     "Streams",
@@ -45,5 +55,7 @@ __all__ = [
     "Submitted",
     "Tally",
     "TooManyJobsError",
+    "Traffic",
     "UnavailableError",
+    "WorkerStatus",
 ]

@@ -23,9 +23,11 @@ from app.service.errors import (
     translated,
 )
 from app.service.queues import Queues
+from app.service.statistics import Statistics
 from app.service.streams import Streams
 from app.service.submitting import Submission, Submitted, check, check_all, is_slow, new_job, new_jobs
 from app.service.waiters import Waiters
+from app.service.workers import Workers, WorkerStatus, no_workers, seen_by
 from app.stores.base import (
     Change,
     Filter,
@@ -64,7 +66,7 @@ class JobPage(NamedTuple):
 class Service:
     """The use cases. All of it runs on one event loop, and nothing of it blocks that.
 
-    claiming: tells whether a worker takes jobs, for readiness.
+    claiming: tells whether a worker takes jobs, for readiness. workers: tells who runs what.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  (what it is made of)
@@ -75,6 +77,7 @@ class Service:
         clock: Clock,
         limits: Limits = NO_LIMITS,
         claiming: Callable[[], bool] = lambda: True,
+        workers: Workers = no_workers,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -83,11 +86,14 @@ class Service:
         self._clock = clock
         self._limits = limits
         self._claiming = claiming
+        self._workers = workers
         self._draining = False
         self._checkers = Checkers()
         self._bulk = Bulk(store, writer)
         self.queues = Queues(store, writer, clock)
         """How queues stand, and whether their jobs run."""
+        self.statistics = Statistics(store, writer, clock)
+        """How many jobs there are, and what has happened of late."""
         self._waiters = Waiters()
         self.streams = Streams(store, self._waiters)
         writer.listen(self._waiters.notify)
@@ -193,6 +199,10 @@ class Service:
         """Return the registered tasks."""
         return self._registry
 
+    def workers(self, tenant: str) -> Sequence[WorkerStatus]:
+        """Return who runs jobs, and which of the tenant's."""
+        return [seen_by(tenant, worker) for worker in self._workers()]
+
     # -- changing ------------------------------------------------------------
 
     async def cancel(self, tenant: str, job_id: str, *, waiting: bool = False) -> Job:
@@ -249,7 +259,8 @@ class Service:
         self._waiters.release()
 
     def close(self) -> bool:
-        """Let go of the threads that check arguments. Return whether all user code on them has ended."""
+        """Let go of the threads. Return whether all user code on them has ended."""
+        self.statistics.close()
         return self._checkers.close()
 
     async def check_ready(self) -> None:

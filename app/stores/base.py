@@ -24,6 +24,7 @@ from app.jobs.errors import JobError
 from app.jobs.history import Record
 from app.jobs.lifecycle import Event
 from app.jobs.model import SECOND, Job, Outcome, Slot
+from app.stores.figures import Counts, Recent
 
 
 class StoreError(Exception):
@@ -244,11 +245,14 @@ class Applied(NamedTuple):
     refused it. changed: each job that is new, or not as it was, or of which something was
     logged, as it is now, once; one that was erased on request as it was; without those that
     were swept, and whose gates alone were moved. Those that were not just submitted may lack
-    their arguments and attempts.
+    their arguments and attempts. inserted: those that are new, as they were submitted.
+    ended: each run of a job that has ended, as the job was then, whatever became of it after.
     """
 
     outcomes: Sequence[Answer | Refusal]
     changed: Sequence[Job]
+    inserted: Sequence[Job] = ()
+    ended: Sequence[Job] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +370,16 @@ class Store(Protocol):
 
     async def queues(self, tenant: str) -> Sequence[Queue]:
         """Return the tenant's queues that have jobs waiting or running, or are paused, by name."""
+
+    async def counts(self, tenant: str) -> Counts:
+        """Return how many jobs the tenant has, as they were counted when they changed."""
+
+    def recent(self, after: int, examined: int) -> Recent:
+        """Return what has happened since a time, microseconds since the epoch. It blocks: for the start.
+
+        examined: jobs that are looked at: of the newest so many, and so many of those that ended
+        last if there are others. Raises StoreUnavailableError.
+        """
 
     def close(self) -> None:
         """Let go of the database. Nothing may be called afterwards."""

@@ -34,6 +34,7 @@ from app.stores.base import (
     StoreUnusableError,
 )
 from app.stores.counters import Counters
+from app.stores.figures import Counts, Recent
 from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
 from app.stores.rows import STATEMENTS, waiting_lanes
@@ -186,6 +187,14 @@ class SqliteStore:
         """See Store.queues."""
         # Apart from the lists: it walks all that waits.
         return await self._counts.submit(self._counting.queues, tenant)
+
+    async def counts(self, tenant: str) -> Counts:
+        """See Store.counts."""
+        return await self._counts.submit(self._counting.counts, tenant)
+
+    def recent(self, after: int, examined: int) -> Recent:
+        """See Store.recent."""
+        return self._counts.submit(self._counting.recent, after, examined).result()
 
     def close(self) -> None:
         """See Store.close."""

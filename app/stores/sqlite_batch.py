@@ -93,7 +93,7 @@ class Batch:
             if isinstance(operation, Claim):
                 outcomes[index] = self._claim(operation)
         work.save_counters()
-        return Applied(outcomes, work.changed())
+        return Applied(outcomes, work.changed(), tuple(work.inserted.values()), tuple(work.ended))
 
     def _insert(self, operations: Sequence[Operation], outcomes: list[Answer | Refusal]) -> None:
         for index, operation in enumerate(operations):

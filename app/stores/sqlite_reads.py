@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.jobs.history import Record, RecordKind
-from app.jobs.model import Job
+from app.jobs.model import Failure, Job, Slot
 from app.stores.base import (
     ONCE_KEPT,
     Filter,
@@ -21,7 +21,17 @@ from app.stores.base import (
     StoredRecord,
     StoreUnavailableError,
 )
-from app.stores.rows import LISTED, WHOLE, id_to_bytes, id_to_text, job_of, select_attempts, shown_id
+from app.stores.figures import Counts, Recent, StateCounts
+from app.stores.rows import (
+    LISTED,
+    OUTCOMES,
+    WHOLE,
+    id_to_bytes,
+    id_to_text,
+    job_of,
+    select_attempts,
+    shown_id,
+)
 from app.stores.sqlite_insert import KNOWN, ids_of
 from app.stores.trouble import Trouble
 
@@ -67,6 +77,33 @@ DEPTHS = """
 OLDEST = """
     SELECT queue, min(run_at) FROM jobs INDEXED BY jobs_by_state
     WHERE tenant = ? AND state = 'pending' AND NOT hold & 1 GROUP BY queue"""
+
+# One statement, so that all of it is of one moment. The kinds in the order of Counts.
+COUNTS = """
+    WITH own AS (
+        SELECT task, queue, n * (state = 'pending') AS pending, n * (state = 'running') AS running,
+            n * (state = 'cancelled') AS cancelled, n * (state = 'finished') AS finished
+        FROM counters WHERE tenant = ?
+    ), named (kind, name, pending, running, cancelled, finished) AS (
+        SELECT 0, '', pending, running, cancelled, finished FROM own
+        UNION ALL SELECT 1, task, pending, running, cancelled, finished FROM own
+        UNION ALL SELECT 2, queue, pending, running, cancelled, finished FROM own
+    )
+    SELECT kind, name, sum(pending), sum(running), sum(cancelled), sum(finished) FROM named
+    GROUP BY kind, name ORDER BY kind, name"""
+
+FIGURES = """
+    SELECT {}, id, tenant, task, created_at, run_at, outcome, started_at, finished_at,
+        exception_type, exception_message
+    FROM jobs {} LEFT JOIN results ON results.job = jobs.key AND outcome = 'failed'
+    """
+
+NEWEST = FIGURES.format("created_at", "NOT INDEXED") + "ORDER BY jobs.key DESC LIMIT ?"
+
+# By the index of retention: it knows when each has ended, or until when a key points to it if that is later.
+LATEST = f"""{FIGURES.format("max(finished_at, kept_until)", "INDEXED BY jobs_done")}
+    WHERE finished_at IS NOT NULL AND max(finished_at, kept_until) >= ?
+    ORDER BY max(finished_at, kept_until) DESC LIMIT ?"""
 
 
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -214,6 +251,44 @@ class Reads:
             for name in sorted({*depths, *paused})
         ]
 
+    # -- figures -------------------------------------------------------------
+
+    def counts(self, tenant: str) -> Counts:
+        """See Store.counts."""
+        found: list[dict[str, StateCounts]] = [{}, {}, {}]
+        for kind, name, *counts in self._read(COUNTS, (tenant,)):
+            found[kind][name] = StateCounts(*counts)
+        jobs, tasks, queues = found
+        return Counts(jobs.get("", StateCounts()), tasks, queues)
+
+    def recent(self, after: int, examined: int) -> Recent:
+        """See Store.recent."""
+        rows = self._read(NEWEST, (examined,))
+        newest, latest, complete_from = self._figures(rows), {}, after
+        if len(rows) == examined:
+            # There are older ones too, and some of them may have ended only now.
+            others = self._read(LATEST, (after, examined))
+            latest = self._figures(others)
+            # At the edge there may be more of the same time.
+            edges = [rows[-1][0], *(row[0] for row in others[examined - 1 :])]
+            complete_from = max(after, *(edge + 1 for edge in edges))
+        ended = [job for job in {**latest, **newest}.values() if (job.finished_at or 0) >= after]
+        return Recent([job for job in newest.values() if job.created_at >= after], ended, complete_from)
+
+    def _figures(self, rows: Sequence[Sequence[Any]]) -> dict[str, Job]:
+        """Return as much of jobs as figures need, without those that are damaged: as above."""
+        found = {}
+        for row in rows:
+            try:
+                job = _figures_of(row)
+            except Exception as exc:  # noqa: BLE001  (as above)
+                self._tell_damaged(row, exc)
+            else:
+                found[job.id] = job
+        return found
+
+    # -- all of them ---------------------------------------------------------
+
     def _read(self, sql: str, values: Any) -> Sequence[Any]:
         try:
             rows = self._db.execute(sql, values).fetchall()
@@ -233,10 +308,12 @@ class Reads:
         try:
             return job_of(row)
         except Exception as exc:  # noqa: BLE001  (whatever damage may come to)
-            self._trouble.met(
-                f"{self._path}: the row of job {shown_id(row[1])} is damaged ({type(exc).__name__})"
-            )
+            self._tell_damaged(row, exc)
             return None
+
+    def _tell_damaged(self, row: Sequence[Any], exc: Exception) -> None:
+        text = f"the row of job {shown_id(row[1])} is damaged ({type(exc).__name__})"
+        self._trouble.met(f"{self._path}: {text}")
 
     def _records_of(self, rows: Sequence[Sequence[Any]]) -> list[StoredRecord]:
         """Return the records of rows, without those that are damaged: as above."""
@@ -249,6 +326,16 @@ class Reads:
         except Exception as exc:  # noqa: BLE001  (as above)
             self._trouble.met(f"{self._path}: record {position!r} is damaged ({type(exc).__name__})")
             return None
+
+
+def _figures_of(row: Sequence[Any]) -> Job:
+    """Return what FIGURES has of a job."""
+    _, id_, tenant, task, created_at, run_at, outcome, started_at, finished_at, error, message = row
+    return Job(
+        id_to_text(id_), tenant, task, Slot.THREAD, created_at, run_at, outcome=outcome and OUTCOMES[outcome],
+        started_at=started_at, finished_at=finished_at,
+        exception=None if error is None else Failure(error, message, ""),
+    )  # fmt: skip
 
 
 # -- filters -----------------------------------------------------------------

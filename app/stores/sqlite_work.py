@@ -103,6 +103,8 @@ class Work:
         self.swept = memory.swept
         self.inserted: dict[str, Job] = {}
         self.entries: dict[str, Entry] = {}
+        self.ended: list[Job] = []
+        """Of each run that has ended, the job as it was then."""
         self.erased: dict[str, Job] = {}
         """What was erased on request, as it was."""
         self._records: list[Row] = []
@@ -222,6 +224,8 @@ class Work:
         for event, after in spoken:
             self.record(entry.key, event, after)
             entry.spoke = entry.spoke or isinstance(event, Logged)
+            if after.done:  # by this event: no other one leaves it done
+                self.ended.append(after)
         self.move(entry, job)
 
     def apply_to(self, found: Iterable[Found], event_for: Callable[[Job], Event]) -> list[Job]:

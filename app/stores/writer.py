@@ -55,6 +55,7 @@ class Claimer:
 
 
 Listener = Callable[[Sequence[Job]], object]
+Follower = Callable[[Applied], object]
 
 
 class Writer:
@@ -71,6 +72,7 @@ class Writer:
         self._items: SimpleQueue[Sequence[Item] | None] = SimpleQueue()
         self._claimer = Claimer()
         self._listeners: list[Listener] = []
+        self._followers: list[Follower] = []
         self._ended = False
         self._last_commit: float | None = None
         self._trouble = Trouble(LOGGER, "the store cannot be written")
@@ -105,6 +107,13 @@ class Writer:
     def listen(self, listener: Listener) -> None:
         """Call `listener` after each commit, on the writer's thread, with the jobs it changed."""
         self._listeners.append(listener)
+
+    def follow(self, follower: Follower) -> None:
+        """Call `follower` after each commit, on the writer's thread, with all that it did.
+
+        It comes before the listeners: whoever is woken by one of these finds that it has happened.
+        """
+        self._followers.append(follower)
 
     def committed_within(self, seconds: float) -> bool:
         """Tell whether the last batch was committed, and no longer ago than that."""
@@ -211,6 +220,8 @@ class Writer:
             # The work first: everything else can wait while it runs.
             _shielded(self._claimer.take, outcomes.pop())
         reached("announcement-next")
+        for follower in self._followers:
+            _shielded(follower, applied)
         for listener in self._listeners:
             _shielded(listener, applied.changed)
         for (_, future), outcome in zip(batch, outcomes, strict=True):

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 from app.core import FutureTimeoutError
 from app.jobs.lifecycle import Died, Event, Failed, Released
@@ -44,6 +45,15 @@ FLUSH_TIMEOUT = 2.0
 UNSTORABLE = Failure("ResultError", "the store cannot keep what the job has returned, raised or reported", "")
 
 
+class Status(NamedTuple):
+    """What a worker is at. claiming: whether it wants jobs. slots, used: of each kind. running: its jobs."""
+
+    claiming: bool
+    slots: Mapping[Slot, int]
+    used: Mapping[Slot, int]
+    running: Sequence[Job]
+
+
 class Worker(Claimer):
     """Runs jobs in this process.
 
@@ -58,7 +68,8 @@ class Worker(Claimer):
         slots: Mapping[Slot, int],
         terms: Terms,
     ) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.host, self.pid = socket.gethostname(), os.getpid()
+        self.name = f"{self.host}:{self.pid}"
         self.terms = terms
         self._ticker = Ticker("errand-ticker")
         self.later = self._ticker.call_later
@@ -68,6 +79,7 @@ class Worker(Claimer):
         self._lock = threading.Condition()
         # Of a kind that no task has, nothing can be claimed: the search for it would ride in every batch.
         kinds = {definition.slot for definition in registry}
+        self._slots = slots
         self._free = {slot: n for slot, n in slots.items() if slot in kinds}
         self._executions: dict[str, Execution] = {}
         self._claiming = False
@@ -119,6 +131,13 @@ class Worker(Claimer):
     def claiming(self) -> bool:
         """Whether it takes jobs: it wants to, the last claim was answered, and its ticker lives."""
         return self._claiming and self._answered and self._ticker.is_alive()
+
+    def status(self) -> Status:
+        """Return what it is at."""
+        with self._lock:
+            used = {slot: total - self._free.get(slot, total) for slot, total in self._slots.items()}
+            executions = list(self._executions.values())
+            return Status(self._claiming, self._slots, used, [execution.job for execution in executions])
 
     # -- the writer's side ---------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.core import QueueWorker, QueuingExecutor, ThreadPoolExecutor
-from tests.acceptance.serving import ROOT, TIMEOUT, Running, service
+from tests.acceptance.serving import ROOT, TIMEOUT, Running, environment, service
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -116,7 +116,7 @@ def test_the_users_tests_of_the_readme_pass(monkeypatch):
 
 def test_the_library_example_of_the_readme_runs(capsys):
     blocks = [block for language, block in BLOCKS if language == "python"]
-    source = next(block for block in blocks if "ThreadPoolExecutor(8)" in block)
+    source = next(block for block in blocks if "ThreadPoolExecutor(8) as" in block)
     scope: dict[str, Any] = {}
     exec(compile(source, "README.md", "exec"), scope)
     printed = capsys.readouterr().out
@@ -144,6 +144,42 @@ def test_the_functions_that_run_once_per_process_in_the_readme_can_be_declared(t
     with service(tmp_path, ERRAND_TASKS="pooled") as started:
         job = started.submit("look")
         assert started.job(job["id"], wait=TIMEOUT)["result"] == ["a connection"]
+
+
+def python_with(words: str) -> str:
+    return next(block for language, block in BLOCKS if language == "python" and words in block)
+
+
+def test_the_remote_executor_of_the_readme_runs(running, capsys):
+    source = python_with("RemoteExecutor(").replace("http://127.0.0.1:8000", running.url)
+    exec(compile(source, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "6\n6\n"
+
+
+def test_the_client_of_the_readme_runs(running, capsys):
+    source = python_with("Client(").replace("http://127.0.0.1:8000", running.url)
+    exec(compile(source, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "6"
+    assert printed[1].split()[1] == "finished"
+    assert any(line.startswith("state {'job': ") for line in printed)
+    assert ":" in printed[-1]
+
+
+def test_the_tests_of_the_readme_pass_with_the_fixture(tmp_path):
+    for name in ("books.py", "conftest.py", "test_books.py"):
+        (tmp_path / name).write_text(python_with(f"# {name}"), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=f"{tmp_path}:{ROOT}"),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
 
 
 def test_the_store_queue_of_the_readme_runs_calls(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from app.jobs.model import Failure, Job, Slot, wall_clock
 from app.jobs.registry import Kind, Registry, TaskDefinition
 from app.jobs.retry import Retry
 from app.service import Service
+from app.service.workers import no_workers
 from app.stores.base import Change, Claim, Limits
 from app.stores.sqlite import SqliteStore
 from app.stores.writer import Writer
@@ -148,12 +149,14 @@ def serving(app) -> Iterator[str]:
 
 
 @contextmanager
-def running(path, limits=NO_LIMITS, registry=REGISTRY, claiming=lambda: True, **settings) -> Iterator[Api]:
+def running(
+    path, limits=NO_LIMITS, registry=REGISTRY, claiming=lambda: True, workers=no_workers, **settings
+) -> Iterator[Api]:
     """Run everything but a worker."""
     with ExitStack() as stack:
         store = stack.enter_context(closing(SqliteStore(path)))
         writer = stack.enter_context(closing(Writer(store, wall_clock)))
-        service = WatchedService(store, writer, registry, wall_clock, limits, claiming)
+        service = WatchedService(store, writer, registry, wall_clock, limits, claiming, workers)
         stack.callback(service.close)
         url = stack.enter_context(serving(create_app(service, load_settings(**{**KEYLESS, **settings}))))
         client = stack.enter_context(httpx.Client(base_url=url, timeout=30, trust_env=False))

@@ -83,6 +83,8 @@ def test_the_document_names_every_call(document):
         "GET /queues",
         "POST /queues/{name}/pause",
         "POST /queues/{name}/resume",
+        "GET /stats",
+        "GET /workers",
         "GET /tasks",
         "GET /tasks/{name}",
         "GET /health/live",
@@ -181,7 +183,7 @@ def test_with_keys_the_document_says_where_one_is_needed(serve):
     assert needing == {
         call
         for call in operations(found)
-        if call.split()[1].startswith(("/jobs", "/events", "/queues", "/tasks"))
+        if call.split()[1].startswith(("/jobs", "/events", "/queues", "/tasks", "/stats", "/workers"))
     }
     assert "401" in operations(found)["GET /jobs"]["responses"]
 

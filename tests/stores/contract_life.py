@@ -18,6 +18,7 @@ from app.jobs.lifecycle import (
 from app.jobs.model import SECOND, Attempt, Failure, Hold, Line, Outcome, Progress, Slot, Stopped
 from app.stores.base import (
     ONCE_KEPT,
+    Applied,
     Change,
     Claim,
     Filter,
@@ -404,7 +405,7 @@ class Living(Database):
         assert isinstance(one(store, Purge(ended.id, "theirs")), JobNotFoundError)
         last = read(store.last_position())
         erased = get(store, ended)
-        assert store.apply([Purge(ended.id, "ours")], NOW) == ([None], [erased])
+        assert store.apply([Purge(ended.id, "ours")], NOW) == Applied([None], [erased])
         assert get(store, ended) is None
         assert records(store, ended).records == []
         assert isinstance(one(store, Purge(ended.id, "ours")), JobNotFoundError)

@@ -127,7 +127,7 @@ class Storing(Database):
 
     def test_an_insertion_reports_the_job_and_lists_it_as_changed(self, store):
         job = new_job()
-        assert store.apply([Insert([job])], NOW) == Applied([[job]], [job])
+        assert store.apply([Insert([job])], NOW) == Applied([[job]], [job], inserted=(job,))
 
     def test_a_job_that_is_there_already_is_not_replaced(self, store):
         job = new_job()

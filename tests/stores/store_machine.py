@@ -7,7 +7,8 @@ Which gate holds a job back is the store's own; the model knows only whether one
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import reduce
 from typing import Any
@@ -62,6 +63,7 @@ from app.stores.base import (
     Store,
     Sweep,
 )
+from app.stores.figures import Counts, StateCounts
 from tests.stores.driving import NOW, Open, bare, changes_of, new_job
 
 TASKS = {
@@ -158,11 +160,14 @@ class StoreMachine(RuleBasedStateMachine):
         self.jobs[job_id] = after = transition(before, event, self.now)
         if after is not before:
             self.history[job_id] += records_of(event, after, self.now)
+            self.ended += [after] if after.done else []
 
     def apply(self, *operations: Operation) -> Applied:
         """Carry out a batch here and there, and compare what was done."""
         before = dict(self.jobs)
         self.erased: set[str] = set()
+        self.ended: list[Job] = []
+        self.inserted: set[str] = set()
         applied = self.store.apply(operations, self.now)
         pairs = list(zip(operations, applied.outcomes, strict=True))
         unlisted: set[str] = set()
@@ -193,6 +198,9 @@ class StoreMachine(RuleBasedStateMachine):
         listed = {id_: job for id_, job in listed.items() if id_ not in self.erased}
         assert changed - unlisted <= set(listed) <= changed
         assert listed == {id_: bare(self.jobs[id_]) for id_ in listed}
+        assert sorted(job.id for job in applied.inserted) == sorted(self.inserted)
+        ended = [(job.id, job.run, job.outcome, job.finished_at) for job in applied.ended]
+        assert sorted(ended) == sorted((job.id, job.run, job.outcome, job.finished_at) for job in self.ended)
         return applied
 
     def follow_insertion(self, operation: Insert, outcome: Any) -> None:
@@ -211,6 +219,7 @@ class StoreMachine(RuleBasedStateMachine):
             if holder is None:
                 self.jobs[job.id] = holder = self.with_key(job)
                 self.history[job.id] = list(records_of(None, job, self.now))
+                self.inserted.add(job.id)
             standing.append(holder)
         assert list(map(ungated, outcome)) == standing
         if once:
@@ -529,6 +538,9 @@ class StoreMachine(RuleBasedStateMachine):
             for job in self.runner.run(self.store.list(tenant, Filter(), Paging(500))).jobs
         ]
         assert sorted(listed) == sorted(self.jobs)
+        for tenant in "ab":
+            own = [job for job in self.jobs.values() if job.tenant == tenant]
+            assert self.runner.run(self.store.counts(tenant)) == counts_of(own)
         self.check_inside()
 
 
@@ -539,6 +551,21 @@ ORDER = {Insert: 0, Claim: 2}
 def ungated(job: Job) -> Job:
     """Return a job as it is for all but the store."""
     return job._replace(hold=job.hold & ~GATES)
+
+
+def counts_of(jobs: Sequence[Job]) -> Counts:
+    """Return what a store is to count."""
+    tasks, queues = ({getattr(job, name) for job in jobs} for name in ("task", "queue"))
+    return Counts(
+        states_of(jobs),
+        {task: states_of(job for job in jobs if job.task == task) for task in tasks},
+        {queue: states_of(job for job in jobs if job.queue == queue) for queue in queues},
+    )
+
+
+def states_of(jobs: Iterable[Job]) -> StateCounts:
+    counts = Counter(job.state for job in jobs)
+    return StateCounts(*(counts[State(name)] for name in StateCounts._fields))
 
 
 def result_of(job: Job, events: Sequence[Event], now: int) -> Job | TransitionError:

@@ -8,7 +8,7 @@ from app.stores import rows, sqlite_batch, sqlite_routes, sqlite_work
 from app.stores.base import Filter, Paging
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_insert import HOLDER, KNOWN
-from app.stores.sqlite_reads import OF_JOB, OF_TENANT, Query
+from app.stores.sqlite_reads import COUNTS, LATEST, NEWEST, OF_JOB, OF_TENANT, Query
 from app.stores.sqlite_sweep import OLD, OLD_KEYS, RESULTS
 from tests.stores.driving import NOW
 
@@ -71,6 +71,7 @@ ORDERED = {
     "retention": (OLD, (NOW, 5), "jobs_done"),
     "retention of results": (RESULTS, (NOW, 0, 0, 5), "jobs_done"),
     "retention of idempotency keys": (OLD_KEYS, (NOW, 5), "idempotency_by_age"),
+    "what has ended last": (LATEST, (NOW, 5), "jobs_done"),
     "history of a job": (OF_JOB, (1, 0, "", "~", 5), "events_of_job (job=? AND position>?)"),
 }
 
@@ -80,6 +81,18 @@ def test_what_is_read_in_order_is_read_in_the_order_of_its_index(store, name):
     sql, values, index = ORDERED[name]
     steps = plan(store, sql, values)
     assert f"INDEX {index}" in steps
+    assert "B-TREE" not in steps
+
+
+def test_jobs_are_counted_without_reading_any(store):
+    steps = plan(store, COUNTS, ("ours",))
+    assert "counters USING PRIMARY KEY (tenant=?)" in steps
+    assert " jobs" not in steps
+
+
+def test_the_newest_jobs_are_read_from_the_end_of_their_table(store):
+    steps = plan(store, NEWEST, (5,))
+    assert steps.startswith("SCAN jobs / SEARCH results USING INTEGER PRIMARY KEY")
     assert "B-TREE" not in steps
 
 

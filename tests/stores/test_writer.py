@@ -209,11 +209,12 @@ def test_claimed_jobs_are_taken_before_anybody_is_told(writer):
     worker.take = lambda jobs: order.append("taken")
     writer.attach(worker)
     writer.listen(lambda jobs: order.append("listener"))
+    writer.follow(lambda applied: order.append("follower"))
     future = writer.submit(Insert([new_job()]))
     future.add_done_callback(lambda _: order.append("future"))
     future.result(SOON)
     writer.close()
-    assert order[:2] == ["taken", "listener"]
+    assert order[:3] == ["taken", "follower", "listener"]
     assert order.count("future") == 1
 
 
@@ -363,6 +364,7 @@ def test_callbacks_and_listeners_that_raise_do_not_end_the_writer(gated, caplog,
     def broken(_):
         raise error("not mine")
 
+    writer.follow(broken)
     writer.listen(broken)
     writer.listen(heard.append)
     job = new_job()
@@ -373,7 +375,7 @@ def test_callbacks_and_listeners_that_raise_do_not_end_the_writer(gated, caplog,
     assert futures[1].result(SOON) is None
     assert writer.submit(Probe()).result(SOON) is None
     assert [job] in heard
-    assert caplog.text.count("the writer goes on after an error") >= 2
+    assert caplog.text.count("the writer goes on after an error") >= 3
 
 
 def test_a_future_cancelled_before_its_batch_is_never_carried_out(gated):
@@ -405,6 +407,17 @@ def test_listeners_hear_what_was_changed_and_not_what_was_refused(writer):
     writer.submit(Insert([new_job()], Limits(queue=0))).exception(SOON)
     cancelled = writer.submit(Change(job.id, (CancelRequested(),))).result(SOON)
     assert heard == [job, cancelled]
+
+
+def test_followers_learn_of_each_commit_and_of_no_other_batch(writer):
+    followed = []
+    writer.follow(followed.append)
+    job = new_job()
+    writer.submit(Insert([job])).result(SOON)
+    writer.submit(Insert([new_job()], Limits(queue=0))).exception(SOON)
+    cancelled = writer.submit(Change(job.id, (CancelRequested(),))).result(SOON)
+    assert [list(applied.inserted) for applied in followed] == [[job], [], []]
+    assert [list(applied.ended) for applied in followed] == [[], [], [cancelled]]
 
 
 # -- the end -----------------------------------------------------------------
