@@ -1,9 +1,15 @@
 """The README's commands, run as they stand against a real service."""
 
+import fcntl
 import json
+import os
+import pty
 import re
+import select
+import struct
 import subprocess
 import sys
+import termios
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -88,10 +94,10 @@ def test_the_line_printed_at_the_start_works(running):
 
 
 def test_every_setting_of_the_readme_exists_and_none_is_left_out():
-    from app.config import Settings
+    from app.config import CallerSettings, Settings
 
     named = set(re.findall(r"`ERRAND_([A-Z_]+)`", README))
-    assert named == {name.upper() for name in Settings.model_fields}
+    assert named == {name.upper() for name in (*Settings.model_fields, *CallerSettings.model_fields)}
 
 
 def test_the_users_own_module_of_the_readme_runs(tmp_path):
@@ -144,6 +150,52 @@ def test_the_functions_that_run_once_per_process_in_the_readme_can_be_declared(t
     with service(tmp_path, ERRAND_TASKS="pooled") as started:
         job = started.submit("look")
         assert started.job(job["id"], wait=TIMEOUT)["result"] == ["a connection"]
+
+
+SESSION = next(block for language, block in BLOCKS if language == "console" and "$ errand submit" in block)
+STEPS = [tuple(step.split("\n", 1)) for step in re.split(r"^\$ ", SESSION, flags=re.MULTILINE)[1:]]
+
+
+def at_terminal(command: str, url: str) -> str:
+    """Return what a command of the README prints at a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with os.fdopen(ours, "rb", buffering=0) as end, os.fdopen(theirs, "wb") as stdout:
+        # stderr is no terminal: what is drawn there, and taken away again, is nothing to compare.
+        done = subprocess.run(
+            ["bash", "-c", f'errand() {{ {sys.executable} -m app "$@"; }}; {command}'],
+            env={**environment(ERRAND_URL=url), "NO_COLOR": "1", "TERM": "xterm"},
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        # Less than a terminal holds: nobody has to read meanwhile.
+        printed = end.read(65536).decode() if select.select([end], [], [], 0)[0] else ""
+    return re.sub(r"\x1b\[[0-9;]*m", "", printed).replace("\r\n", "\n") + done.stderr
+
+
+def as_compared(text: str) -> str:
+    """Return lines with what depends on how long it took taken out: how wide columns are."""
+    return re.sub("([ ─])[ ─]+", r"\1", "\n".join(map(str.rstrip, text.strip().splitlines())))
+
+
+def test_the_session_at_the_command_line_is_as_shown(running):
+    assert len(STEPS) >= 7
+    for command, shown in STEPS:
+        printed = as_compared(at_terminal(command, running.url))
+        assert re.fullmatch(".+".join(map(re.escape, as_compared(shown).split("…"))), printed), printed
+
+
+def test_the_exit_codes_of_the_readme_are_those_of_the_help():
+    from app.cli.ends import TABLE
+
+    shown = re.findall(r"^\| (\d+) \| ([^;|]+)", README, re.MULTILINE)
+    assert [(int(code), words.strip()) for code, words in shown] == [
+        (code, meaning.partition(";")[0]) for code, meaning in TABLE
+    ]
 
 
 def python_with(words: str) -> str:
