@@ -87,7 +87,7 @@ def way_to(url: str):
 
 @contextmanager
 def answering(*answers: tuple[int, dict[str, str], bytes]):
-    """Serve one answer after the other, the last one again and again; yield the address and what was asked."""
+    """Serve one answer after the other, the last one again and again; yield the address and the requests."""
     left, asked = list(answers), []
 
     class Handler(BaseHTTPRequestHandler):

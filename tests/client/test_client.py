@@ -279,6 +279,20 @@ def test_a_service_that_works_is_ready(client):
     assert client.ready() is True
 
 
+def test_what_the_service_does_is_told(client, gate):
+    job = client.submit("hold")
+    assert gate.BEGUN.acquire(timeout=SOON)
+    (worker,) = client.workers()
+    assert (job.id, "hold") in [(running.job, running.task) for running in worker.running]
+    assert {slots.kind for slots in worker.slots} == {"thread", "process", "coroutine"}
+    stats = client.stats()
+    assert stats.jobs.running >= 1
+    assert sum(counts.running for counts in stats.tasks if counts.name == "hold") >= 1
+    assert len(stats.minutes) == 60
+    gate.GO_ON.set()
+    assert client.result(job.id, SOON) == "held"
+
+
 @pytest.mark.parametrize("job_id", [NO_ID, "none", "../tasks", "a b"])
 def test_a_job_that_does_not_exist_is_not_found(client, job_id):
     with pytest.raises(NotFoundError):
