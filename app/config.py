@@ -8,10 +8,11 @@ own errors repeat their input, so whatever touches keys does not raise those.
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -34,6 +35,9 @@ DAY = 86_400.0
 
 MAX_KEPT = 36_600 * DAY
 """Seconds that something may be kept: a hundred years. Beyond that somebody has mixed up the units."""
+
+
+Model = TypeVar("Model", bound=BaseSettings)
 
 
 class ConfigError(Exception):
@@ -107,6 +111,42 @@ def _split_keys(value: object) -> tuple[ApiKey, ...]:
         return ()
     entries = enumerate(value.split(","), 1)
     return tuple(parse_key(text.strip(), f"{PREFIX}API_KEYS, entry {number}") for number, text in entries)
+
+
+def read_key(path: Path) -> SecretStr:
+    """Read the file with the key that a caller sends: the secret alone. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except OSError as exc:
+        raise ConfigError(f"{PREFIX}API_KEY_FILE: {path} cannot be read: {exc.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{PREFIX}API_KEY_FILE: {path} is not UTF-8 text") from None
+    return _require_secret(SecretStr(text), f"{PREFIX}API_KEY_FILE: {path}")
+
+
+def _require_secret(secret: SecretStr, place: str) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ConfigError(f"{place}: a key is one word of visible ASCII characters, without its name")
+    return secret
+
+
+def _own_key(value: object) -> object:
+    return _require_secret(SecretStr(value), f"{PREFIX}API_KEY") if isinstance(value, str) else value
+
+
+def _http_url(value: object) -> object:
+    url = str(value)
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or re.search(r"[^!-~]", url):
+        raise ValueError("write http://host:port")
+    if parts.username or parts.password:
+        # It would be shown wherever the address is.
+        raise ValueError(f"write it without a user and a password; a key goes into {PREFIX}API_KEY")
+    return url.rstrip("/")
 
 
 def _split_names(value: object) -> object:
@@ -249,6 +289,25 @@ class Settings(BaseSettings):
         return Path(self.database.removeprefix(SQLITE))
 
 
+class CallerSettings(BaseSettings):
+    """What a caller of the service can set. `load_caller_settings` makes one and explains what is wrong."""
+
+    model_config = Settings.model_config
+
+    url: Annotated[str, BeforeValidator(_http_url)] = Field(
+        "http://127.0.0.1:8000", description="where the service is that the other commands call"
+    )
+    api_key: Annotated[SecretStr | None, BeforeValidator(_own_key)] = Field(
+        None, description="the key that the other commands send: the secret alone, without its name"
+    )
+    api_key_file: Path | None = Field(None, description="a file with that key alone; it comes first")
+
+    @property
+    def key(self) -> SecretStr | None:
+        """The key to send, None for none. Raises ConfigError when its file cannot be used."""
+        return self.api_key if self.api_key_file is None else read_key(self.api_key_file)
+
+
 def _require_one_tenant_each(keys: Iterable[ApiKey]) -> None:
     tenants: dict[str, str] = {}
     for key in keys:
@@ -262,8 +321,17 @@ def load_settings(**given: Any) -> Settings:
 
     Raises ConfigError, with a line for each setting that is wrong.
     """
+    return _load(Settings, given)
+
+
+def load_caller_settings(**given: Any) -> CallerSettings:
+    """Return what a caller has set; as `load_settings`."""
+    return _load(CallerSettings, given)
+
+
+def _load(model: type[Model], given: Mapping[str, Any]) -> Model:
     try:
-        return Settings(**given)
+        return model(**given)
     except ValidationError as exc:
         raise ConfigError("\n".join(_faults(exc))) from None
 

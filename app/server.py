@@ -15,23 +15,23 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 import uvloop
 
 from app.api.app import create_app, installed_version
 from app.api.wire import BoundedProtocol
-from app.config import Settings
+from app.config import Settings, load_settings
 from app.core import Future
 from app.core.forking import part_children
 from app.jobs.errors import TaskDefinitionError
 from app.jobs.hooks import CoroutineFunction, Hooks, find
 from app.jobs.model import Job, Outcome, Slot, wall_clock
-from app.jobs.registry import Registry
+from app.jobs.registry import Registry, load
 from app.service import Service, SlotUse, WorkerStatus
 from app.stores.base import Limits, Recovered, Store
 from app.stores.retention import Retention, Sweeper
@@ -39,6 +39,7 @@ from app.stores.sqlite import SqliteStore
 from app.stores.ticker import Ticker
 from app.stores.writer import Writer
 from app.worker import Terms, Worker
+from app.worker.tee import TEE
 
 LOGGER = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ TURN = 0.0005
 With the 5 ms that Python gives it, tasks that compute on every thread leave nobody else an answer
 within seconds. Where none does, it makes no difference.
 """
+
+LOOPBACK = "127.0.0.1"
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
@@ -107,6 +110,38 @@ def _exit_within(seconds: float, code: int) -> None:
 
 def _run(settings: Settings, registry: Registry, store: Store, listening: socket.socket) -> bool:
     """Run until the end; return whether all user code has ended."""
+    ended: list[bool] = []
+    sys.setswitchinterval(TURN)
+    with ExitStack() as parts:
+        house = _build(parts, settings, registry, store, ended)
+        server = _Server(settings, house.service, house.worker, listening)
+        # Before the first hook or job runs: it may fork.
+        part_children(server.disown, SIGNALS)
+        _start_up(house.hooks)
+        # After the hooks, which Ctrl-C may end. Jobs begin before there is a loop that takes signals.
+        server.take_signals()
+        server.announcement = _announcement(settings, registry, house.worker.start(), listening)
+        parts.enter_context(closing(_sweep(settings, house.writer)))
+        uvloop.run(server.serve(sockets=[listening]))
+    return all(ended)
+
+
+class _House(NamedTuple):
+    """What a service is made of, but for its server."""
+
+    writer: Writer
+    worker: Worker
+    hooks: Hooks
+    service: Service
+
+
+def _build(
+    parts: ExitStack, settings: Settings, registry: Registry, store: Store, ended: list[bool]
+) -> _House:
+    """Put the house together; `parts` takes it down again.
+
+    ended: gets whether the user code of each part has ended.
+    """
     slots = {
         Slot.THREAD: settings.threads,
         Slot.PROCESS: settings.processes,
@@ -114,45 +149,73 @@ def _run(settings: Settings, registry: Registry, store: Store, listening: socket
     }
     terms = Terms(settings.max_result_bytes, settings.cancel_grace)
     limits = Limits(settings.max_pending, settings.tenant_quota)
-    ended: list[bool] = []
-    sys.setswitchinterval(TURN)
     # Closed in the reverse order, each whatever becomes of the others; the writer last, with what is left.
+    writer = parts.enter_context(closing(Writer(store, wall_clock)))
+    worker = Worker(writer, registry, wall_clock, slots, terms)
+    parts.callback(lambda: ended.append(worker.close()))
+    hooks = Hooks(find(settings.tasks), partial(_begin, worker))
+    parts.callback(lambda: ended.append(_shut_down(hooks, worker)))
+    workers = partial(_workers, worker, wall_clock())
+    service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming, workers)
+    parts.callback(lambda: ended.append(service.close()))
+    return _House(writer, worker, hooks, service)
+
+
+@contextmanager
+def embedded(**options: Any) -> Iterator[str]:
+    """Run a service within this process, on threads of its own, and yield its address.
+
+    For tests of what is built on it: it takes no signals, prints nothing, and has whatever
+    port is free. options: settings (see Settings); those not given come from the environment.
+    At the end jobs that run are put back, and a function on a thread that does not stop is
+    left behind. Raises ConfigError, TaskDefinitionError, StartError, StoreError.
+    """
+    settings = load_settings(**{"host": LOOPBACK, "port": 0, **options})
+    registry = load(settings.tasks)
     with ExitStack() as parts:
-        writer = parts.enter_context(closing(Writer(store, wall_clock)))
-        worker = Worker(writer, registry, wall_clock, slots, terms)
-        parts.callback(lambda: ended.append(worker.close()))
-        hooks = Hooks(find(settings.tasks), partial(_begin, worker))
-        parts.callback(lambda: ended.append(_shut_down(hooks, worker)))
-        workers = partial(_workers, worker, wall_clock())
-        service = Service(store, writer, registry, wall_clock, limits, lambda: worker.claiming, workers)
-        parts.callback(lambda: ended.append(service.close()))
-        server = _Server(settings, service, worker, listening)
-        # Before the first hook or job runs: it may fork.
-        part_children(server.disown, SIGNALS)
-        _start_up(hooks)
-        # After the hooks, which Ctrl-C may end. Jobs begin before there is a loop that takes signals.
-        server.take_signals()
-        server.announcement = _announcement(settings, registry, worker.start(), listening)
-        parts.enter_context(closing(_sweep(settings, writer)))
-        uvloop.run(server.serve(sockets=[listening]))
-    return all(ended)
+        listening = parts.enter_context(closing(_listen(settings.host, settings.port)))
+        store = parts.enter_context(closing(SqliteStore(settings.database_path)))
+        house = _build(parts, settings, registry, store, [])
+        _start_up(house.hooks)
+        house.worker.start()
+        parts.enter_context(closing(_sweep(settings, house.writer)))
+        server = uvicorn.Server(_config(house.service, settings))
+        parts.enter_context(_serving(server, house.service, listening))
+        yield f"http://{LOOPBACK}:{listening.getsockname()[1]}"
+
+
+hear_again = TEE.again
+"""Hears again what jobs print, when others have taken the places of stdout and stderr, as pytest does."""
+
+
+@contextmanager
+def _serving(server: uvicorn.Server, service: Service, listening: socket.socket) -> Iterator[None]:
+    """Have a thread answer. It listens already, so that who comes too early waits and is not refused."""
+    thread = threading.Thread(target=server.run, args=([listening],), name="errand-http")
+    thread.start()
+    try:
+        yield
+    finally:
+        service.drain()
+        service.release_waiters()
+        server.should_exit = True
+        thread.join()
 
 
 def _workers(worker: Worker, started_at: int) -> Sequence[WorkerStatus]:
     """Describe the only worker of this process. Its heartbeat is that it can be asked."""
     status = worker.status()
-    slots = [SlotUse(kind, total, status.used[kind]) for kind, total in status.slots.items()]
     return [
         WorkerStatus(
-            worker.name,
-            worker.host,
-            worker.pid,
-            installed_version(),
-            started_at,
-            wall_clock(),
-            not status.claiming,
-            slots,
-            status.running,
+            id=worker.name,
+            host=worker.host,
+            pid=worker.pid,
+            version=installed_version(),
+            started_at=started_at,
+            heartbeat_at=wall_clock(),
+            draining=not status.claiming,
+            slots=[SlotUse(kind, total, status.used[kind]) for kind, total in status.slots.items()],
+            running=status.running,
         )
     ]
 
@@ -196,24 +259,27 @@ def _listen(host: str, port: int) -> socket.socket:
         raise StartError(reason) from exc
 
 
+def _config(service: Service, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(service, settings),
+        http=BoundedProtocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        # Nothing looks at whom a proxy speaks for.
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handling, and with a drain before its end."""
 
     def __init__(
         self, settings: Settings, service: Service, worker: Worker, listening: socket.socket
     ) -> None:
-        config = uvicorn.Config(
-            create_app(service, settings),
-            http=BoundedProtocol,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            # Nothing looks at whom a proxy speaks for.
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=CLOSE_SECONDS,
-        )
-        super().__init__(config)
+        super().__init__(_config(service, settings))
         self._service = service
         self._worker = worker
         self._drain_seconds = settings.drain_seconds

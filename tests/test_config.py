@@ -3,7 +3,15 @@
 import pytest
 from pydantic import ValidationError
 
-from app.config import ConfigError, Settings, default_processes, is_loopback, load_settings
+from app.config import (
+    CallerSettings,
+    ConfigError,
+    Settings,
+    default_processes,
+    is_loopback,
+    load_caller_settings,
+    load_settings,
+)
 
 SECRET = "very-secret"
 
@@ -48,7 +56,7 @@ def test_defaults():
 
 
 def test_every_setting_explains_itself():
-    for name, field in Settings.model_fields.items():
+    for name, field in (*Settings.model_fields.items(), *CallerSettings.model_fields.items()):
         assert field.description, name
 
 
@@ -235,3 +243,54 @@ def test_an_address_that_others_can_reach_needs_keys_or_the_word(host):
         load_settings(host=host)
     assert load_settings(host=host, api_keys="books:secret").keys
     assert not load_settings(host=host, insecure=True).local
+
+
+# Of whoever calls a service
+
+
+def test_a_caller_needs_no_settings():
+    settings = load_caller_settings()
+    assert (settings.url, settings.key) == ("http://127.0.0.1:8000", None)
+    # The address where `errand serve` listens without any.
+    assert settings.url == f"http://{load_settings().host}:{load_settings().port}"
+
+
+def test_a_callers_settings_come_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("ERRAND_URL", "https://errand.example:8443/jobs/")
+    monkeypatch.setenv("ERRAND_API_KEY", SECRET)
+    settings = load_caller_settings()
+    assert settings.url == "https://errand.example:8443/jobs"
+    assert settings.key.get_secret_value() == SECRET
+    assert SECRET not in repr(settings)
+    assert load_caller_settings(url="http://[::1]:8000").url == "http://[::1]:8000"
+
+
+def test_a_callers_key_file_comes_before_the_key(monkeypatch, tmp_path):
+    (tmp_path / "key").write_text(f"\ufeff {SECRET}\n", "utf-8")
+    monkeypatch.setenv("ERRAND_API_KEY", "another")
+    assert load_caller_settings(api_key_file=tmp_path / "key").key.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize("content", [b"", b"two words", b"\xff", b"a\nb"])
+def test_a_callers_key_file_that_holds_no_key_is_named_and_not_shown(tmp_path, content):
+    (tmp_path / "key").write_bytes(content)
+    settings = load_caller_settings(api_key_file=tmp_path / "key")
+    with pytest.raises(ConfigError, match=r"ERRAND_API_KEY_FILE: .*key") as raised:
+        _ = settings.key
+    assert "two words" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:8000", "ftp://x", "http://", "http://x:port", "http://a b", "http://x?y", "http://x\x1b"],
+)
+def test_an_address_that_is_none_is_refused(monkeypatch, url):
+    with pytest.raises(ConfigError, match="ERRAND_URL: write http://host:port"):
+        load_caller_settings(url=url)
+
+
+def test_a_secret_in_an_address_or_a_key_with_blanks_is_refused_and_not_shown():
+    for given in ({"url": f"http://me:{SECRET}@host"}, {"api_key": f"{SECRET} and more"}):
+        with pytest.raises(ConfigError) as raised:
+            load_caller_settings(**given)
+        assert SECRET not in str(raised.value)

@@ -19,12 +19,15 @@ class ChangeRoutes:
         self._service = service
 
     async def cancel(self, request: Request) -> Response:
-        """Cancel a pending job, or ask a running one to stop. With `purge=true`, erase one that is done."""
+        """Cancel a pending job, or ask a running one to stop.
+
+        With `state=pending`, only the former. With `purge=true`, erase one that is done.
+        """
         query, tenant = read_query(request, DeleteQuery), request.scope[TENANT]
         if query.purge == "true":
             await self._service.purge(tenant, job_id_of(request))
             return Response(None, 204, {"Cache-Control": "no-cache"})
-        job = await self._service.cancel(tenant, job_id_of(request))
+        job = await self._service.cancel(tenant, job_id_of(request), waiting=query.state is not None)
         # Still running: the request is noted, and the job will say what became of it.
         return job_response(job, 202 if job.state is JobState.RUNNING else 200)
 

@@ -220,6 +220,16 @@ class DeleteQuery(BaseModel):
     purge: Literal["true", "false"] = Field(
         "false", description="`true`: do not cancel the job but erase it, with all its data; it must be done."
     )
+    state: Literal["pending"] | None = Field(
+        None,
+        description="`pending`: cancel the job only if it still waits, and never ask one that runs to stop.",
+    )
+
+    @model_validator(mode="after")
+    def _require_one_thing(self) -> "DeleteQuery":
+        if self.state is not None and self.purge == "true":
+            raise ValueError("a job that waits cannot be erased")
+        return self
 
 
 class NoBody(BaseModel):

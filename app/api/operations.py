@@ -92,7 +92,7 @@ CANCEL = Operation(
         "202": answer("It runs, and is asked to stop.", "Job", ("ETag",)),
         "204": empty("It is erased."),
         **_ONE_JOB,
-        **problems("cross-site", "job-finished", "job-not-done"),
+        **problems("cross-site", "job-finished", "job-not-done", "job-not-pending"),
     },
     [JOB_ID, *query(DeleteQuery)],
 )

@@ -76,8 +76,12 @@ class StatisticsDocument(BaseModel):
     tenant: str = Field(description="Whose jobs are counted.")
     at: Time = Field(description="When they were counted.")
     jobs: StateCountsDocument = Field(description="All that are stored.")
-    tasks: list[NamedCountsDocument] = Field(description="Those of each task, by name.")
-    queues: list[NamedCountsDocument] = Field(description="Those in each queue, by name.")
+    tasks: list[NamedCountsDocument] = Field(
+        description="Those of each task, by name; of the 1,000 busiest if there are more."
+    )
+    queues: list[NamedCountsDocument] = Field(
+        description="Those in each queue, by name; in the 1,000 busiest if there are more."
+    )
     minutes: list[MinuteDocument] = Field(
         description="The last 60, the oldest first; the current one is the last."
     )

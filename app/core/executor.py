@@ -70,9 +70,9 @@ class Executor(concurrent.futures.Executor, ABC):
         """
         if buffersize is not None:
             _check_buffersize(buffersize)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_in(timeout)
         calls = (self.submit(fn, *items) for items in zip(*iterables, strict=False))
-        return _results(deque(islice(calls, buffersize)), calls, deadline)
+        return results_of(deque(islice(calls, buffersize)), calls, deadline)
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +81,11 @@ class Executor(concurrent.futures.Executor, ABC):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.shutdown(wait=True)
+
+
+def deadline_in(timeout: float | None) -> float | None:
+    """Return the time (monotonic) in so many seconds; None when there is no limit."""
+    return None if timeout is None else time.monotonic() + timeout
 
 
 def _check_buffersize(buffersize: int) -> None:
@@ -93,7 +98,7 @@ def _check_buffersize(buffersize: int) -> None:
         raise ValueError(msg)
 
 
-def _results(futures: deque[Future[T]], calls: Iterator[Future[T]], deadline: float | None) -> Iterator[T]:
+def results_of(futures: deque[Future[T]], calls: Iterator[Future[T]], deadline: float | None) -> Iterator[T]:
     """Yield the results of `futures`, and for each one taken submit the next of `calls`."""
     try:
         while futures:

@@ -20,11 +20,11 @@ import json
 import logging
 import os
 from collections import ChainMap, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, overload
 
 from app.core.errors import InvalidStateError, QueueError
 from app.core.executor import AT_EXIT, Executor, refuse_when
@@ -85,7 +85,18 @@ class Consumer(Protocol):
         """Ask a call to stop. May come again, or late, or for a call not begun yet."""
 
 
-class Queue(Protocol):
+class Withdrawing(Protocol):
+    """Where a future's call can be cancelled. May be used from any thread."""
+
+    def cancel(self, call_id: str, *, stop: bool) -> bool:
+        """Withdraw a call: True when it will never run, False when it is held or over.
+
+        stop: ask its holder to stop, if there is one. Raises QueueUnavailableError when
+        nothing of this has happened.
+        """
+
+
+class Queue(Withdrawing, Protocol):
     """Where calls wait. Every method may be called from any thread.
 
     functions: what this process has put on it by handing over the function itself, by
@@ -102,13 +113,6 @@ class Queue(Protocol):
 
         `reply` may be called before that. Raises QueueError when the call is not stored,
         QueueUnavailableError when that may change.
-        """
-
-    def cancel(self, call_id: str, *, stop: bool) -> bool:
-        """Withdraw a call: True when it will never run, False when it is held or over.
-
-        stop: ask its holder to stop, if there is one. Raises QueueUnavailableError when
-        nothing of this has happened.
         """
 
     def attach(self, consumer: Consumer) -> None:
@@ -138,7 +142,7 @@ class QueuedFuture(Future[T]):
 
     __slots__ = ("_call_id", "_queue")
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Withdrawing) -> None:
         super().__init__()
         self._queue = queue
         self._call_id: str | None = None
@@ -199,7 +203,68 @@ class _Reply:
         self.ended = future._ended
 
 
-class QueuingExecutor(Executor):
+def reply_of(future: QueuedFuture[Any], call_id: str) -> Reply:
+    """Return what is to be told of a future's call, which has this id."""
+    # First: whoever cancels the future from another thread needs the id.
+    future._call_id = call_id
+    return _Reply(future)
+
+
+F = TypeVar("F", bound=QueuedFuture[Any])
+
+
+class SubmittingExecutor(Executor, Generic[F]):
+    """What executors have in common whose calls wait in a queue, and run elsewhere.
+
+    `shutdown(wait=True)` waits until somebody has run them, and so does `with`.
+    """
+
+    def __init__(self) -> None:
+        self._futures: dict[F, None] = {}
+        self._closed = False
+        self._cancels = False
+        self._pid = os.getpid()
+
+    @contextmanager
+    def _accepting(self, futures: Sequence[F]) -> Iterator[None]:
+        """Take in futures, whose calls the caller then puts on the queue, all or none of them."""
+        for future in futures:
+            self._futures[future] = None
+            future.add_done_callback(self._forget)
+        try:
+            # After the entry: either this sees that the executor is closed, or `shutdown` the future.
+            refuse_when(closed=self._closed, disowned=self._disowned())
+            yield
+        except BaseException:
+            # For a shutdown that has begun to wait for it.
+            for future in futures:
+                Future.cancel(future)
+            raise
+        if self._cancels:
+            for future in futures:
+                future._withdraw(stop=False)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept nothing more. See Executor.shutdown, and the class."""
+        self._closed = True
+        self._cancels = self._cancels or cancel_futures
+        if self._disowned():
+            # A parent's futures will not be done here.
+            return
+        futures = list(self._futures)
+        if cancel_futures:
+            run_all(deque(partial(future._withdraw, stop=False) for future in futures))
+        if wait:
+            wait_for(futures)
+
+    def _disowned(self) -> bool:
+        return os.getpid() != self._pid
+
+    def _forget(self, future: Any) -> None:
+        self._futures.pop(future, None)
+
+
+class QueuingExecutor(SubmittingExecutor[QueuedFuture[Any]]):
     """Puts calls on a queue, for the workers of that queue to run.
 
     Differences from other executors:
@@ -221,11 +286,8 @@ class QueuingExecutor(Executor):
     """
 
     def __init__(self, queue: Queue) -> None:
+        super().__init__()
         self._queue = queue
-        self._futures: dict[QueuedFuture[Any], None] = {}
-        self._closed = False
-        self._cancels = False
-        self._pid = os.getpid()
 
     @overload
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
@@ -236,40 +298,11 @@ class QueuingExecutor(Executor):
         name = fn if isinstance(fn, str) else name_of(fn)
         call = Call(name, to_json({"args": args, "kwargs": kwargs}, f"an argument of {name}"))
         future: QueuedFuture[Any] = QueuedFuture(self._queue)
-        self._futures[future] = None
-        future.add_done_callback(self._forget)
-        try:
-            # After the entry: either this sees that the executor is closed, or `shutdown` the future.
-            refuse_when(closed=self._closed, disowned=self._disowned())
+        with self._accepting([future]):
             if not isinstance(fn, str):
                 self._queue.functions[name] = fn
             future._call_id = self._queue.put(call, _Reply(future))
-        except BaseException:
-            # For a shutdown that has begun to wait for it.
-            Future.cancel(future)
-            raise
-        if self._cancels:
-            future._withdraw(stop=False)
         return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept nothing more. See Executor.shutdown, and above."""
-        self._closed = True
-        self._cancels = self._cancels or cancel_futures
-        if self._disowned():
-            # A parent's futures will not be done here.
-            return
-        futures = list(self._futures)
-        if cancel_futures:
-            run_all(deque(partial(future._withdraw, stop=False) for future in futures))
-        if wait:
-            wait_for(futures)
-
-    def _disowned(self) -> bool:
-        return os.getpid() != self._pid
-
-    def _forget(self, future: Any) -> None:
-        self._futures.pop(future, None)
 
 
 # -- the runner's end --------------------------------------------------------

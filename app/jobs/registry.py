@@ -262,6 +262,19 @@ def _is_name(text: object, longest: int) -> bool:
     return isinstance(text, str) and 0 < len(text) <= longest and text.isprintable()
 
 
+def name_of_task(fn: Callable[..., Any]) -> str:
+    """Return the name under which services know a function: as declared here, or its own.
+
+    Raises TypeError for what has none, such as a lambda.
+    """
+    declared = _DECLARED.get(getattr(fn, "__module__", None) or "", ())
+    found = next((definition.name for definition in declared if definition.fn is fn), None)
+    name: str | None = found or getattr(fn, "__name__", None)
+    if name is None or (not name.isidentifier() and found is None):
+        raise TypeError(f"a task's name or its function is needed, not {text_of(fn)}")
+    return name
+
+
 def find_declared(module: str, name: str) -> TaskDefinition:
     """Return a task by its name and its home, which is imported if need be.
 

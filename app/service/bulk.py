@@ -22,6 +22,9 @@ from app.stores.writer import Writer
 BATCH = 500
 """Jobs that are looked at, and changed, at a time: what others write comes in between."""
 
+ONLY_WAITING = (Edited(),)
+"""Has what follows in the same change refused unless the job waits: an edit, be it of nothing, is."""
+
 Plan = Callable[[str, Filter, Sequence[Job]], list[Change]]
 """Says what to do with a page of a tenant's jobs that a filter fits."""
 
@@ -81,9 +84,8 @@ def cancellations(tenant: str, where: Filter, jobs: Sequence[Job]) -> list[Chang
     """Return what cancels those that are not done, and not asked to stop yet."""
     events: tuple[Event, ...] = (CancelRequested(),)
     if where.state is State.PENDING:
-        # Whoever cancels what waits does not mean what has begun since it was listed: an edit,
-        # be it of nothing, is refused unless the job still waits.
-        events = (Edited(), *events)
+        # Whoever cancels what waits does not mean what has begun since it was listed.
+        events = (*ONLY_WAITING, *events)
     return [Change(job.id, events, tenant) for job in jobs if not job.done and job.cancellation is None]
 
 

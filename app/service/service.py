@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from app.jobs.lifecycle import CancelRequested, Edited, Reopened
 from app.jobs.model import Clock, Job
 from app.jobs.registry import Registry
-from app.service.bulk import Bulk, Tally, cancellations, new_runs
+from app.service.bulk import ONLY_WAITING, Bulk, Tally, cancellations, new_runs
 from app.service.checkers import Checkers
 from app.service.cursors import from_cursor, to_cursor
 from app.service.errors import (
@@ -205,12 +205,13 @@ class Service:
 
     # -- changing ------------------------------------------------------------
 
-    async def cancel(self, tenant: str, job_id: str) -> Job:
+    async def cancel(self, tenant: str, job_id: str, *, waiting: bool = False) -> Job:
         """Cancel a pending job, or ask a running one to stop, and return it as it is then.
 
-        Raises NoSuchJobError, JobFinishedError, StoreDownError.
+        waiting: only if it waits. Raises NoSuchJobError, JobFinishedError, StoreDownError;
+        and JobNotPendingError for one that was to be waiting.
         """
-        return await self._change(tenant, job_id, CancelRequested())
+        return await self._change(tenant, job_id, *(ONLY_WAITING if waiting else ()), CancelRequested())
 
     async def edit(self, tenant: str, job_id: str, edit: Edited) -> Job:
         """Change what a pending job is to be. Raises NoSuchJobError, JobNotPendingError, StoreDownError."""
@@ -239,8 +240,8 @@ class Service:
         """
         return await self._bulk.change(tenant, where, new_runs, self._refuse_when_draining)
 
-    async def _change(self, tenant: str, job_id: str, event: CancelRequested | Edited | Reopened) -> Job:
-        job: Job = await self._write(Change(job_id, (event,), tenant))
+    async def _change(self, tenant: str, job_id: str, *events: CancelRequested | Edited | Reopened) -> Job:
+        job: Job = await self._write(Change(job_id, events, tenant))
         return job
 
     async def _write(self, operation: Operation) -> Any:

@@ -20,11 +20,15 @@ UNCOUNTED = 500
 """Happenings that wait to be counted until somebody asks, at most about so many."""
 
 
+NAMES_SHOWN = 1000
+"""Queues, and tasks, that are shown: callers may have named any number."""
+
+
 class Overview(NamedTuple):
     """How things stand with a tenant's jobs.
 
     at: now. since: from when on the minutes are complete; both microseconds since the epoch.
-    jobs, tasks, queues: all that are stored, in all and by name.
+    jobs, tasks, queues: all that are stored, in all and by name; of very many names the busiest.
     """
 
     at: int
@@ -48,7 +52,7 @@ class Statistics:
         self._clock = clock
         self._notes: deque[Happening] = deque()
         self._counting = False
-        """Whether the thread was asked to count them. Written on the writer's thread, and by that one."""
+        """Whether the thread was asked to count them."""
         self._minutes = Minutes()
         self._thread = ThreadPoolExecutor(1, "errand-statistics")
         self._since = self._look_back()
@@ -72,9 +76,12 @@ class Statistics:
         self._notes.extend(map(ending, applied.ended))
         if len(self._notes) >= UNCOUNTED and not self._counting:
             self._counting = True
-            # RuntimeError: the service is closed, and nobody will ask.
-            with suppress(RuntimeError):
+            try:
                 self._thread.submit(self._count)
+            except RuntimeError:
+                # It is closed, and nobody will ask.
+                self._notes.clear()
+                self._counting = False
 
     def _count(self) -> None:
         # First: what comes from now on may not be seen any more.
@@ -92,7 +99,8 @@ class Statistics:
             counts = await self._store.counts(tenant)
         now, recount = await self._thread.submit(self._recount, tenant)
         begin = recount.minutes[0][0]
-        return Overview(now, *counts, recount, max(self._since, begin))
+        tasks, queues = _busiest(counts.tasks), _busiest(counts.queues)
+        return Overview(now, counts.jobs, tasks, queues, recount, max(self._since, begin))
 
     def _recount(self, tenant: str) -> tuple[int, Recount]:
         self._count()
@@ -102,3 +110,12 @@ class Statistics:
     def close(self) -> None:
         """End the thread. Nothing is counted any more."""
         self._thread.shutdown()
+
+
+def _busiest(counts: Mapping[str, StateCounts]) -> Mapping[str, StateCounts]:
+    """Return those with most unfinished jobs, or most jobs, as many as are shown, in their order."""
+    if len(counts) <= NAMES_SHOWN:
+        return counts
+    order = sorted(counts, key=lambda name: (counts[name].unfinished, sum(counts[name])), reverse=True)
+    shown = set(order[:NAMES_SHOWN])
+    return {name: count for name, count in counts.items() if name in shown}

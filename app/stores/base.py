@@ -377,8 +377,8 @@ class Store(Protocol):
     def recent(self, after: int, examined: int) -> Recent:
         """Return what has happened since a time, microseconds since the epoch. It blocks: for the start.
 
-        examined: the newest jobs, and those that ended last, that are looked at, so many of each.
-        Raises StoreUnavailableError.
+        examined: jobs that are looked at: of the newest so many, and so many of those that ended
+        last if there are others. Raises StoreUnavailableError.
         """
 
     def close(self) -> None:

@@ -14,6 +14,11 @@ class StateCounts(NamedTuple):
     cancelled: int = 0
     finished: int = 0
 
+    @property
+    def unfinished(self) -> int:
+        """How many are pending or running."""
+        return self.pending + self.running
+
 
 class Counts(NamedTuple):
     """How many jobs a tenant has: in all, of each task and in each queue, by their names."""

@@ -25,8 +25,7 @@ class Ownership:
     """
 
     def __init__(self, database: Path) -> None:
-        # The real path: two names of one file must not get a lock each.
-        self._path = Path(f"{os.path.realpath(database)}.lock")
+        self._path = _lock_of(database)
         # Not inheritable (PEP 446), so no program that a task starts holds on to it.
         self._fd: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -34,7 +33,8 @@ class Ownership:
             self._sign(self._fd)
         except BlockingIOError as exc:
             self.release()
-            msg = f"{database} is in use by {self._holder()}; one process at a time can own a SQLite database"
+            who = _signed(self._path)
+            msg = f"{database} is in use by {who}; one process at a time can own a SQLite database"
             raise StoreUnusableError(msg) from exc
         except OSError:
             self.release()
@@ -57,12 +57,35 @@ class Ownership:
         os.ftruncate(fd, 0)
         os.pwrite(fd, line.encode(), 0)
 
-    def _holder(self) -> str:
-        try:
-            who = json.loads(self._path.read_text())
-            return f"process {who['pid']} on {who['host']} since {who['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "another process"
+
+def holder(database: Path) -> str | None:
+    """Return who owns a database file; None when nobody does. Raises OSError when that cannot be known."""
+    path = _lock_of(database)
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        # Shared, and let go of at once: several may look. A service that starts in this instant is refused.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _signed(path)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _lock_of(database: Path) -> Path:
+    # The real path: two names of one file must not get a lock each.
+    return Path(f"{os.path.realpath(database)}.lock")
+
+
+def _signed(path: Path) -> str:
+    try:
+        who = json.loads(path.read_text())
+        return f"process {who['pid']} on {who['host']} since {who['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
 
 
 def _let_go() -> None:

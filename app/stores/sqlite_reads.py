@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +92,16 @@ COUNTS = """
     SELECT kind, name, sum(pending), sum(running), sum(cancelled), sum(finished) FROM named
     GROUP BY kind, name ORDER BY kind, name"""
 
-NEWEST = "SELECT created_at, id, tenant, task FROM jobs ORDER BY key DESC LIMIT ?"
-
-# By the index of retention: it knows when each has ended, or how long a key points to it if that is later.
-LATEST = """
-    SELECT max(finished_at, kept_until), id, tenant, task, run_at, outcome, started_at, finished_at,
+FIGURES = """
+    SELECT {}, id, tenant, task, created_at, run_at, outcome, started_at, finished_at,
         exception_type, exception_message
-    FROM jobs INDEXED BY jobs_done LEFT JOIN results ON results.job = jobs.key AND outcome = 'failed'
+    FROM jobs {} LEFT JOIN results ON results.job = jobs.key AND outcome = 'failed'
+    """
+
+NEWEST = FIGURES.format("created_at", "NOT INDEXED") + "ORDER BY jobs.key DESC LIMIT ?"
+
+# By the index of retention: it knows when each has ended, or until when a key points to it if that is later.
+LATEST = f"""{FIGURES.format("max(finished_at, kept_until)", "INDEXED BY jobs_done")}
     WHERE finished_at IS NOT NULL AND max(finished_at, kept_until) >= ?
     ORDER BY max(finished_at, kept_until) DESC LIMIT ?"""
 
@@ -260,21 +263,29 @@ class Reads:
 
     def recent(self, after: int, examined: int) -> Recent:
         """See Store.recent."""
-        newest = self._read(NEWEST, (examined,))
-        latest = self._read(LATEST, (after, examined))
-        # Beyond the last row that was examined there may be more of the same time.
-        ends = [rows[-1][0] + 1 for rows in (newest, latest) if len(rows) == examined]
-        submitted = [job for row in newest if row[0] >= after and (job := self._figure(_submitted_of, row))]
-        ended = [job for row in latest if row[7] >= after and (job := self._figure(_ended_of, row))]
-        return Recent(submitted, ended, max([after, *ends]))
+        rows = self._read(NEWEST, (examined,))
+        newest, latest, complete_from = self._figures(rows), {}, after
+        if len(rows) == examined:
+            # There are older ones too, and some of them may have ended only now.
+            others = self._read(LATEST, (after, examined))
+            latest = self._figures(others)
+            # At the edge there may be more of the same time.
+            edges = [rows[-1][0], *(row[0] for row in others[examined - 1 :])]
+            complete_from = max(after, *(edge + 1 for edge in edges))
+        ended = [job for job in {**latest, **newest}.values() if (job.finished_at or 0) >= after]
+        return Recent([job for job in newest.values() if job.created_at >= after], ended, complete_from)
 
-    def _figure(self, read: Callable[[Sequence[Any]], Job], row: Sequence[Any]) -> Job | None:
-        """Return as much of a job as figures need; None for a damaged row: as above."""
-        try:
-            return read(row)
-        except Exception as exc:  # noqa: BLE001  (as above)
-            self._tell_damaged(row, exc)
-            return None
+    def _figures(self, rows: Sequence[Sequence[Any]]) -> dict[str, Job]:
+        """Return as much of jobs as figures need, without those that are damaged: as above."""
+        found = {}
+        for row in rows:
+            try:
+                job = _figures_of(row)
+            except Exception as exc:  # noqa: BLE001  (as above)
+                self._tell_damaged(row, exc)
+            else:
+                found[job.id] = job
+        return found
 
     # -- all of them ---------------------------------------------------------
 
@@ -317,17 +328,11 @@ class Reads:
             return None
 
 
-def _submitted_of(row: Sequence[Any]) -> Job:
-    """Return what NEWEST has of a job."""
-    created_at, id_, tenant, task = row
-    return Job(id_to_text(id_), tenant, task, Slot.THREAD, created_at, created_at)
-
-
-def _ended_of(row: Sequence[Any]) -> Job:
-    """Return what LATEST has of a job."""
-    _, id_, tenant, task, run_at, outcome, started_at, finished_at, error, message = row
+def _figures_of(row: Sequence[Any]) -> Job:
+    """Return what FIGURES has of a job."""
+    _, id_, tenant, task, created_at, run_at, outcome, started_at, finished_at, error, message = row
     return Job(
-        id_to_text(id_), tenant, task, Slot.THREAD, run_at, run_at, outcome=OUTCOMES[outcome],
+        id_to_text(id_), tenant, task, Slot.THREAD, created_at, run_at, outcome=outcome and OUTCOMES[outcome],
         started_at=started_at, finished_at=finished_at,
         exception=None if error is None else Failure(error, message, ""),
     )  # fmt: skip

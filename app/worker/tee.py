@@ -18,7 +18,7 @@ from app.jobs.context import SCOPE, Listener
 from app.jobs.output import JOB
 from app.jobs.streams import StandIn, as_text
 
-OWN = ("app.core.", "app.jobs.", "app.stores.", "app.worker.", "app.service.", "app.api.")
+OWN = ("app.core.", "app.jobs.", "app.stores.", "app.worker.", "app.service.", "app.api.", "app.client.")
 """What the names of Errand's own loggers begin with. The sample tasks' is not among them."""
 
 
@@ -105,10 +105,19 @@ class Tee:
                 self._parts = True
                 # What a forked process says has no way to the store: there is no worker in it.
                 os.register_at_fork(after_in_child=self._restore)
-            # Each time: somebody may have put something else in their place.
-            sys.stdout = _routed(sys.stdout, logging.INFO)
-            sys.stderr = _routed(sys.stderr, logging.WARNING)
-            logging.root.addHandler(self._handler)
+            self._take_places()
+
+    def again(self) -> None:
+        """Take the places again, if there is a worker: somebody may have put something else there."""
+        with self._lock:
+            if self._users:
+                self._take_places()
+
+    def _take_places(self) -> None:
+        # None of it does harm when it is there already.
+        sys.stdout = _routed(sys.stdout, logging.INFO)
+        sys.stderr = _routed(sys.stderr, logging.WARNING)
+        logging.root.addHandler(self._handler)
 
     def end(self) -> None:
         """Be gone with the last worker."""

@@ -220,6 +220,27 @@ def test_another_tenants_job_is_not_there(serve):
     assert api.client.get(here, headers=books).json()["outcome"] == "failed"
 
 
+def test_a_delete_of_what_waits_leaves_alone_what_has_begun(api):
+    here = f"/jobs/{api.submit()['id']}?state=pending"
+    assert len(api.claim()) == 1
+    assert problem(api.client.delete(here)) == (409, "job-not-pending")
+    assert api.client.get(here.partition("?")[0]).json()["cancellation"] is None
+
+
+def test_a_delete_of_what_waits_cancels_it_once(api):
+    here = f"/jobs/{api.submit()['id']}?state=pending"
+    answer = api.client.delete(here)
+    assert (answer.status_code, answer.json()["cancellation"]["outcome"]) == (200, "not_started")
+    assert problem(api.client.delete(here)) == (409, "job-not-pending")
+
+
+@pytest.mark.parametrize("query", ["state=running", "state=pending&purge=true", "state="])
+def test_a_delete_of_what_makes_no_sense_is_refused(api, query):
+    here = f"/jobs/{api.submit()['id']}"
+    assert api.client.delete(f"{here}?{query}").status_code == 422
+    assert api.client.get(here).json()["state"] == "pending"
+
+
 def test_a_service_that_stops_still_cancels_edits_and_erases_and_runs_nothing_again(api, ended):
     failed, waiting = ended("failed"), f"/jobs/{api.submit()['id']}"
     api.service.drain()

@@ -197,12 +197,16 @@ class Figuring(Database):
             (Outcome.CANCELLED, None, None),
         }
 
-    def test_no_more_than_so_many_are_looked_at_and_it_says_from_when_on_all_are_there(self, store):
-        for second in range(5):
+    def ended_one_by_one(self, store, *jobs):
+        """Store each job, run it and let it end at once, a second after the one before."""
+        for second, job in enumerate(jobs):
             now = NOW + second * SECOND
-            insert(store, new_job(created_at=now))
+            insert(store, job._replace(created_at=now))
             (running,) = claim(store, 1, now=now)
             change(store, running, Succeeded(running.token, "1"), now=now)
+
+    def test_no_more_than_so_many_are_looked_at_and_it_says_from_when_on_all_are_there(self, store):
+        self.ended_one_by_one(store, *[new_job() for _ in range(5)])
         recent = store.recent(NOW, 2)
         for times in (
             [job.created_at for job in recent.submitted],
@@ -212,9 +216,20 @@ class Figuring(Database):
         assert NOW + 3 * SECOND < recent.complete_from <= NOW + 4 * SECOND
         assert store.recent(NOW, 6).complete_from == NOW
 
-    def test_jobs_that_an_idempotency_key_points_to_are_among_those_that_have_ended(self, store):
-        one(store, Insert([new_job()], once=Once("/jobs", "key", b"digest")))
+    def test_an_old_job_that_has_ended_only_now_is_there_too(self, store):
+        insert(store, new_job(priority=1), *[new_job() for _ in range(3)])
         (running,) = claim(store, 1)
-        change(store, running, Succeeded(running.token, "1"))
-        assert ids(store.recent(NOW, 10).ended) == [running.id]
-        assert store.recent(NOW + 1, 10).ended == []
+        change(store, running, Succeeded(running.token, "1"), now=NOW + 1)
+        recent = store.recent(NOW, 2)
+        assert (len(recent.submitted), ids(recent.ended)) == (2, [running.id])
+        assert recent.complete_from == NOW + 1
+
+    def test_a_new_job_is_there_however_many_others_an_idempotency_key_points_to(self, store):
+        for number in range(3):
+            one(store, Insert([new_job()], once=Once("/jobs", str(number), b"digest")))
+        for job in claim(store, 3):
+            change(store, job, Succeeded(job.token, "1"))
+        self.ended_one_by_one(store, new_job())
+        recent = store.recent(NOW, 2)
+        assert recent.submitted[0].id in ids(recent.ended)
+        assert recent.complete_from > NOW + SECOND

@@ -1,6 +1,6 @@
-"""The command `errand`.
+"""`errand serve`: flags from the settings, the log, and the service until its end.
 
-Its top imports are light: whatever starts a process anew imports this module again.
+The flags are read without typer: a service that is idle need not hold what draws tables.
 """
 
 import argparse
@@ -14,58 +14,34 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-USAGE_ERROR = 2
-"""Exit code for settings and task modules that cannot be used."""
-
-INTERRUPTED = 128 + 2
-"""Exit code of a program that was ended by Ctrl-C (SIGINT), as shells count it."""
+from app.cli.ends import INTERRUPTED, USAGE
+from app.config import ConfigError, Settings, load_settings
 
 LOG_RECORDS = 10_000
 """Records that wait to be written at most."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code. argv: None means the process's own."""
-    parser = _parser()
-    options = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
-    if options.pop("version", None):
-        print(f"errand {_version()}")
-        return 0
-    if options.pop("command", None) != "serve":
-        parser.print_help()
-        return USAGE_ERROR
-    return _serve(options)
+def main(arguments: Sequence[str]) -> int:
+    """Run `errand serve` with what stands behind it on the command line, and return the exit code."""
+    given = vars(parser().parse_args(arguments))
+    return _serve({name: value for name, value in given.items() if value is not None})
 
 
-def _parser() -> argparse.ArgumentParser:
-    from app.config import Settings  # noqa: PLC0415  (it brings pydantic with it)
-
-    parser = argparse.ArgumentParser(prog="errand", description="Hand in work over HTTP, get a future back.")
-    parser.add_argument("--version", action="store_true", default=None, help="show the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    serve = commands.add_parser(
-        "serve",
-        help="run the service",
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the flags: one for each setting."""
+    flags = argparse.ArgumentParser(
+        prog="errand serve",
         description="Run the service. Every flag has an environment variable: --host is ERRAND_HOST.",
     )
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
         if field.annotation is bool:
-            serve.add_argument(flag, action="store_true", default=None, help=field.description)
+            flags.add_argument(flag, action="store_true", default=None, help=field.description)
         else:
             # argparse expands % in help texts.
             text = f"{field.description}{_default(field)}".replace("%", "%%")
-            serve.add_argument(flag, metavar="VALUE", help=text)
-    return parser
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  (costs more than all the rest)
-
-    try:
-        return version("errand-jobs")
-    except PackageNotFoundError:
-        return "from a checkout that is not installed"
+            flags.add_argument(flag, metavar="VALUE", help=text)
+    return flags
 
 
 def _default(field: Any) -> str:
@@ -77,8 +53,7 @@ def _default(field: Any) -> str:
 
 def _serve(options: dict[str, Any]) -> int:
     """Start the service and run it to its end. What keeps it from starting is one line, not a traceback."""
-    from app.config import ConfigError, load_settings  # noqa: PLC0415  (see _parser)
-    from app.jobs.errors import TaskDefinitionError  # noqa: PLC0415
+    from app.jobs.errors import TaskDefinitionError  # noqa: PLC0415  (`--help` needs none of them)
     from app.jobs.registry import load  # noqa: PLC0415
     from app.server import StartError, serve  # noqa: PLC0415
     from app.stores.base import StoreError  # noqa: PLC0415
@@ -90,7 +65,7 @@ def _serve(options: dict[str, Any]) -> int:
         return serve(settings, load(settings.tasks))
     except (ConfigError, TaskDefinitionError, StartError, StoreError) as exc:
         print(f"errand: {exc}", file=sys.stderr)
-        return USAGE_ERROR
+        return USAGE
     except KeyboardInterrupt:
         # Before the service took the signals over: nothing has begun that would have to end.
         return INTERRUPTED
@@ -104,7 +79,7 @@ def _log_aside() -> None:
     """
     from logging.handlers import QueueHandler, QueueListener  # noqa: PLC0415  (only to serve)
 
-    from app.worker.tee import name_job  # noqa: PLC0415  (see _parser)
+    from app.worker.tee import name_job  # noqa: PLC0415  (see _serve)
 
     class Dropping(QueueHandler):
         def enqueue(self, record: logging.LogRecord) -> None:
@@ -133,7 +108,7 @@ def _log_aside() -> None:
 
 def _formatter() -> logging.Formatter:
     """Return what makes a line of a record, with the id of the job whose code made it."""
-    from app.jobs.output import JOB  # noqa: PLC0415  (see _parser)
+    from app.jobs.output import JOB  # noqa: PLC0415  (see _serve)
 
     class Formatter(logging.Formatter):
         def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
@@ -147,7 +122,7 @@ def _formatter() -> logging.Formatter:
 def _put_current_folder_first() -> None:
     """Let task modules beside the user be found. A console script does not look there by itself."""
     here = Path.cwd()
-    own = Path(__file__).parent
+    own = Path(__file__).parents[1]
     for rival in (here / "app", here / "app.py"):
         if rival.exists() and rival != own and not (rival.is_dir() and rival.samefile(own)):
             print(

@@ -1,0 +1,304 @@
+"""The calls of the HTTP contract, each written once (see `steps`); the names are the clients' methods."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from app.client.errors import (
+    AnswerError,
+    BusyError,
+    ConflictError,
+    JobCancelledError,
+    JobFailedError,
+    JobTimeoutError,
+)
+from app.client.models import (
+    Failure,
+    Job,
+    JobPage,
+    LogDocument,
+    LogRecord,
+    QueueInfo,
+    QueueList,
+    Stats,
+    Submitted,
+    SubmittedJobs,
+    Tally,
+    TaskInfo,
+    TaskList,
+    WorkerInfo,
+    WorkerList,
+)
+from app.client.steps import Request, Steps
+from app.client.submission import Submission, new_key
+from app.core.named import Ending, Raised, Returned, Stopped, to_json
+from app.jobs.model import Outcome
+
+JSON = {"Content-Type": "application/json"}
+
+LONGEST_WAIT = 60.0
+"""Seconds that the service lets one request wait."""
+
+BATCH_JOBS = 10_000
+"""Submissions in a batch at most."""
+
+BATCH_BYTES = 16 * 1024 * 1024
+"""Bytes of a batch at most, by which a further one is begun; the service takes twice as many."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Where(TypedDict, total=False):
+    """A filter, as lists have it. q: the beginning of an id, or a part of a task's name."""
+
+    state: str
+    outcome: str
+    task: str
+    queue: str
+    tags: Mapping[str, str]
+    created_after: datetime | str
+    created_before: datetime | str
+    q: str
+
+
+# -- submitting ----------------------------------------------------------------
+
+
+def submit(submission: Submission) -> Steps[Job]:
+    """Hand in a call, and return its job once it is durable."""
+    headers = {**JSON, "Idempotency-Key": submission.idempotency_key or new_key()}
+    answer = yield Request("POST", "/jobs", submission.body().encode(), headers=headers)
+    return _read(Job, answer)
+
+
+def submit_many(submissions: Sequence[Submission]) -> Steps[list[Submitted]]:
+    """Hand in calls, and return what stands for each.
+
+    Each 10,000 of them, or 16 MiB, are one batch, of which the service stores all or none.
+    """
+    submitted: list[Submitted] = []
+    for batch in _batches([submission.body() for submission in submissions]):
+        headers = {**JSON, "Idempotency-Key": new_key()}
+        answer = yield Request("POST", "/jobs/batch", batch.encode(), headers=headers)
+        submitted += _read(SubmittedJobs, answer).jobs
+    return submitted
+
+
+def _batches(bodies: Sequence[str]) -> Iterator[str]:
+    batch: list[str] = []
+    size = 0
+    for body in bodies:
+        if batch and (len(batch) == BATCH_JOBS or size + len(body) > BATCH_BYTES):
+            yield f'{{"jobs":[{",".join(batch)}]}}'
+            batch, size = [], 0
+        batch.append(body)
+        size += len(body)
+    if batch:
+        yield f'{{"jobs":[{",".join(batch)}]}}'
+
+
+# -- looking -------------------------------------------------------------------
+
+
+def get(job_id: str, wait: float = 0) -> Steps[Job]:
+    """Return a job; after waiting for its end for so many seconds, 60 at most."""
+    answer = yield Request("GET", _job(job_id), params=[("wait", f"{wait:g}")] if wait else (), waits=wait)
+    return _read(Job, answer)
+
+
+def until_done(job_id: str, timeout: float | None = None) -> Steps[Job]:
+    """Return a job when it is done. timeout: seconds; None means no limit. Raises JobTimeoutError."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = LONGEST_WAIT if deadline is None else max(0.0, deadline - time.monotonic())
+        job = yield from get(job_id, min(left, LONGEST_WAIT))
+        if job.done:
+            return job
+        if deadline is not None and time.monotonic() >= deadline:
+            raise JobTimeoutError(job)
+
+
+def result(job_id: str, timeout: float | None = None) -> Steps[Any]:
+    """Wait for a job's result and return it.
+
+    timeout: seconds; None means no limit. Raises JobTimeoutError, JobCancelledError, JobFailedError
+    with what the function raised as its cause, ResultGoneError.
+    """
+    job = yield from until_done(job_id, timeout)
+    if job.outcome == Outcome.FAILED:
+        raise JobFailedError(job)
+    if job.outcome == Outcome.CANCELLED:
+        raise JobCancelledError(job)
+    if job.result is not None:
+        return job.result
+    # It was None, or was erased: this call tells the two apart.
+    answer = yield Request("GET", f"{_job(job_id)}/result")
+    return _json(answer)
+
+
+def standing(job_id: str) -> Steps[Ending | Job]:
+    """Return how a job has ended, as an executor's future wants it; the job when it has not."""
+    try:
+        answer = yield Request("GET", f"{_job(job_id)}/result")
+    except ConflictError as exc:
+        if exc.kind == "job-cancelled":
+            return Stopped()
+        failure = Failure.model_validate(exc.members.get("exception"))
+        return Raised(failure.type, failure.message, failure.traceback)
+    return Returned(answer.text) if answer.status_code == HTTPStatus.OK else _read(Job, answer)
+
+
+def page(address: str) -> Steps[JobPage]:
+    """Return the page of a list at a relative address, such as the one before has named as its next."""
+    return _read(JobPage, (yield Request("GET", address)))
+
+
+def first_page(size: int, where: Where) -> str:
+    """Return the address of a list's first page. size: 1 to 500."""
+    query = httpx.QueryParams([*conditions(where), ("limit", str(size))])
+    return f"/jobs?{query}"
+
+
+def conditions(where: Where) -> list[tuple[str, str]]:
+    """Return a filter as a query."""
+    plain = {name: value for name, value in where.items() if name != "tags" and value is not None}
+    texts = [
+        (name, value.isoformat() if isinstance(value, datetime) else str(value))
+        for name, value in plain.items()
+    ]
+    return texts + [("tag", f"{key}:{value}") for key, value in (where.get("tags") or {}).items()]
+
+
+def logs(job_id: str) -> Steps[Sequence[LogRecord]]:
+    """Return what a job has printed and logged."""
+    answer = yield Request("GET", f"{_job(job_id)}/logs", headers={"Accept": "application/json"})
+    return _read(LogDocument, answer).logs
+
+
+# -- changing ------------------------------------------------------------------
+
+
+def cancel(job_id: str, *, waiting: bool = False) -> Steps[Job]:
+    """Cancel a pending job, or ask a running one to stop; `cancellation` says what became of it.
+
+    waiting: only if it waits. Raises ConflictError when it has finished, or does not wait then.
+    """
+    params = [("state", "pending")] if waiting else ()
+    return _read(Job, (yield Request("DELETE", _job(job_id), params=params)))
+
+
+def purge(job_id: str) -> Steps[None]:
+    """Erase a job that is done. Raises ConflictError when it is not."""
+    yield Request("DELETE", _job(job_id), params=[("purge", "true")])
+
+
+def retry(job_id: str) -> Steps[Job]:
+    """Run a job again that failed or was cancelled. Raises ConflictError for any other."""
+    # Not repeated: if the first was heard, the second would be refused.
+    return _read(Job, (yield Request("POST", f"{_job(job_id)}/retry", repeatable=False)))
+
+
+def update(
+    job_id: str,
+    *,
+    priority: int | None = None,
+    run_at: datetime | str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Steps[Job]:
+    """Change a pending job; None leaves a field as it is. Raises ConflictError once it has begun."""
+    at = run_at.isoformat() if isinstance(run_at, datetime) else run_at
+    fields = {"priority": priority, "run_at": at, "tags": None if tags is None else dict(tags)}
+    body = {name: value for name, value in fields.items() if value is not None}
+    return _read(
+        Job, (yield Request("PATCH", _job(job_id), to_json(body, "a change").encode(), headers=JSON))
+    )
+
+
+def cancel_all(**where: Unpack[Where]) -> Steps[Tally]:
+    """Cancel every job that a filter fits; it must have a condition. With state="pending", none that runs."""
+    return (yield from _change_all("/jobs/cancel", where))
+
+
+def retry_all(**where: Unpack[Where]) -> Steps[Tally]:
+    """Run every job again that a filter fits and that failed or was cancelled."""
+    return (yield from _change_all("/jobs/retry", where))
+
+
+def _change_all(path: str, where: Where) -> Steps[Tally]:
+    body: dict[str, Any] = {name: value for name, value in conditions(where) if name != "tag"}
+    tags = [value for name, value in conditions(where) if name == "tag"]
+    if tags:
+        body["tag"] = tags
+    return _read(Tally, (yield Request("POST", path, to_json(body, "a filter").encode(), headers=JSON)))
+
+
+# -- the rest --------------------------------------------------------------------
+
+
+def tasks() -> Steps[Sequence[TaskInfo]]:
+    """Return the functions that can be called."""
+    return _read(TaskList, (yield Request("GET", "/tasks"))).tasks
+
+
+def task(name: str) -> Steps[TaskInfo]:
+    """Return one of them. Raises UnknownTaskError, which says which names are near."""
+    return _read(TaskInfo, (yield Request("GET", f"/tasks/{quote(name, safe='')}")))
+
+
+def queues() -> Steps[Sequence[QueueInfo]]:
+    """Return the queues that have jobs, or are paused."""
+    return _read(QueueList, (yield Request("GET", "/queues"))).queues
+
+
+def pause(queue: str) -> Steps[QueueInfo]:
+    """Run no more jobs of a queue until it is resumed; it accepts them all the same."""
+    return _read(QueueInfo, (yield Request("POST", f"/queues/{quote(queue)}/pause")))
+
+
+def resume(queue: str) -> Steps[QueueInfo]:
+    """Run the jobs of a queue again."""
+    return _read(QueueInfo, (yield Request("POST", f"/queues/{quote(queue)}/resume")))
+
+
+def stats() -> Steps[Stats]:
+    """Return counts, and throughput, latency and failures of the last hour."""
+    return _read(Stats, (yield Request("GET", "/stats")))
+
+
+def workers() -> Steps[Sequence[WorkerInfo]]:
+    """Return who runs what."""
+    return _read(WorkerList, (yield Request("GET", "/workers"))).workers
+
+
+def ready() -> Steps[bool]:
+    """Tell whether the service accepts jobs and runs them. Raises ServiceUnreachableError."""
+    try:
+        # Not asked again: whoever asks wants to know now.
+        yield Request("GET", "/health/ready", repeatable=False)
+    except BusyError:
+        return False
+    return True
+
+
+def _job(job_id: str) -> str:
+    return f"/jobs/{quote(job_id, safe='')}"
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError as exc:
+        raise AnswerError(f"{answer.url} answered with what is no JSON") from exc
+
+
+def _read(model: type[M], answer: httpx.Response) -> M:
+    try:
+        return model.model_validate_json(answer.content)
+    except ValidationError as exc:
+        raise AnswerError(f"{answer.url} answered with what is no {model.__name__}: {exc}") from exc
