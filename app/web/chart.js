@@ -27,14 +27,18 @@ export function chart(title, { series, over = null, kind, words, tick = words, s
   const id = unique("chart");
   const readout = h("p", { class: "chart-readout", id: `${id}-readout` });
   const picture = svg("svg", { class: "chart-picture", role: "img", height: HEIGHT });
-  const frame = h("div", { class: "chart-frame", tabindex: 0, role: "group", "aria-label": `${title}, by minute; arrow keys move through it`,
-    "aria-describedby": readout.id, onkeydown: step, onpointermove: point, onpointerleave: () => place(null), onblur: () => place(null) }, picture);
+  const frame = h("div", {
+    class: "chart-frame", tabindex: 0, role: "group",
+    "aria-label": `${title}, by minute; arrow keys move through it`, "aria-describedby": readout.id,
+    onkeydown: step, onpointermove: point, onpointerleave: () => place(null), onblur: () => place(null),
+  }, picture);
   const body = h("tbody");
   const numbers = h("details", { class: "chart-table", ontoggle: () => drawTable() },
     h("summary", null, "Numbers"),
     h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `${title} as a table` },
       h("table", { class: "table" }, h("caption", { class: "visually-hidden" }, title),
-        h("thead", null, h("tr", null, h("th", { scope: "col" }, "Minute"), all.map(({ name }) => h("th", { scope: "col", class: "col-number" }, name)))), body)));
+        h("thead", null, h("tr", null, h("th", { scope: "col" }, "Minute"),
+          all.map(({ name }) => h("th", { scope: "col", class: "col-number" }, name)))), body)));
   const element = h("figure", { class: "chart" },
     h("figcaption", null, h("h3", null, title), legend(series, over, kind)), readout, frame, numbers);
   new ResizeObserver(() => draw()).observe(frame);
@@ -52,7 +56,8 @@ export function chart(title, { series, over = null, kind, words, tick = words, s
     picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     picture.setAttribute("width", width);
     picture.setAttribute("aria-label", summary(minutes));
-    fill(picture, grid(plot, tick), axis(minutes, plot), kind === "bars" ? bars(minutes, series, plot) : lines(minutes, series, plot),
+    fill(picture, grid(plot, tick), axis(minutes, plot),
+      kind === "bars" ? bars(minutes, series, plot) : lines(minutes, series, plot),
       over && steps(minutes, over, plot), mark(plot));
     tell();
   }
@@ -84,7 +89,8 @@ export function chart(title, { series, over = null, kind, words, tick = words, s
   }
 
   function step(event) {
-    const to = { ArrowLeft: (cursor ?? minutes.length) - 1, ArrowRight: (cursor ?? -1) + 1, Home: 0, End: minutes.length - 1, Escape: null }[event.key];
+    const to = { ArrowLeft: (cursor ?? minutes.length) - 1, ArrowRight: (cursor ?? -1) + 1, Home: 0,
+      End: minutes.length - 1, Escape: null }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     place(to);
@@ -103,16 +109,20 @@ const legend = (series, over, kind) =>
   h("span", { class: "legend" }, [over, ...series].filter(Boolean).map((entry) =>
     h("span", { class: "legend-item" },
       svg("svg", { viewBox: "0 0 14 10", width: 14, height: 10, "aria-hidden": "true" },
-        kind === "bars" && entry !== over ? svg("rect", { class: `bar-${entry.look}`, x: 2, width: 10, height: 10, rx: 2 })
+        kind === "bars" && entry !== over
+          ? svg("rect", { class: `bar-${entry.look}`, x: 2, width: 10, height: 10, rx: 2 })
           : svg("path", { class: `line line-${entry.look}`, d: "M0 5h14" })), entry.name)));
 
 /** Where what is drawn: x(index), y(value), the values at which lines are, and the bottom. */
 function scaleOf(minutes, series, over, kind, width) {
   const values = minutes.map((minute) => series.map(({ of }) => of(minute)).filter((value) => value !== null));
-  const { ticks, share } = kind === "bars" ? linear([...values, ...minutes.map((minute) => [over.of(minute)])]) : logarithmic(values.flat());
+  const { ticks, share } = kind === "bars"
+    ? linear([...values, ...minutes.map((minute) => [over.of(minute)])])
+    : logarithmic(values.flat());
   const bottom = HEIGHT - BOTTOM;
   const step = (width - LEFT - RIGHT) / minutes.length;
-  return { ticks, bottom, step, width, x: (i) => LEFT + i * step, y: (value) => bottom - share(value) * (bottom - TOP) };
+  return { ticks, bottom, step, width, x: (i) => LEFT + i * step,
+    y: (value) => bottom - share(value) * (bottom - TOP) };
 }
 
 /** For whole numbers that are stacked: three or four round values from 0 to above the greatest sum. */
@@ -129,7 +139,8 @@ function logarithmic(values) {
   const some = values.filter((value) => value > 0);
   const low = Math.max(-4, Math.floor(Math.log10(Math.min(0.01, ...some))));
   const high = Math.max(low + 2, Math.ceil(Math.log10(Math.max(0.1, ...some))));
-  const ticks = Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i)).filter((_, i, all) => all.length < 6 || (all.length - 1 - i) % 2 === 0);
+  const ticks = Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i))
+    .filter((_, i, all) => all.length < 6 || (all.length - 1 - i) % 2 === 0);
   return { ticks, share: (value) => Math.max(0, (Math.log10(Math.max(value, 1e-9)) - low) / (high - low)) };
 }
 
@@ -146,7 +157,8 @@ function axis(minutes, { x, step, bottom, width }) {
   const every = step * 10 < 60 ? 20 : 10;
   return minutes.map((minute, i) =>
     new Date(minute.at).getMinutes() % every === 0 &&
-    svg("text", { class: "chart-text", x: Math.min(x(i) + step / 2, width - LABEL / 2), y: bottom + 15, "text-anchor": "middle" }, clock(minute.at)));
+    svg("text", { class: "chart-text", x: Math.min(x(i) + step / 2, width - LABEL / 2), y: bottom + 15,
+      "text-anchor": "middle" }, clock(minute.at)));
 }
 
 function bars(minutes, series, { x, y, step, bottom }) {
@@ -160,7 +172,8 @@ function bars(minutes, series, { x, y, step, bottom }) {
       base += value;
       // Seen however few they are beside the others.
       const height = Math.max(1.5, from - y(base));
-      return svg("rect", { class: `bar-${look}`, x: x(i) + gap / 2, y: Math.min(from - height, bottom - height), width: Math.max(1, step - gap), height, rx: 1 });
+      return svg("rect", { class: `bar-${look}`, x: x(i) + gap / 2, y: Math.min(from - height, bottom - height),
+        width: Math.max(1, step - gap), height, rx: 1 });
     });
   });
 }
@@ -168,7 +181,9 @@ function bars(minutes, series, { x, y, step, bottom }) {
 function lines(minutes, series, { x, y, step }) {
   return series.flatMap(({ look, of }) => {
     const points = minutes.map((minute, i) => (of(minute) === null ? null : [x(i) + step / 2, y(of(minute))]));
-    const path = points.map((point, i) => point && `${points[i - 1] ? "L" : "M"}${point[0].toFixed(1)} ${point[1].toFixed(1)}`).filter(Boolean).join("");
+    const path = points
+      .map((point, i) => point && `${points[i - 1] ? "L" : "M"}${point.map((n) => n.toFixed(1)).join(" ")}`)
+      .filter(Boolean).join("");
     // A minute between two in which nothing was counted has no line of its own.
     const alone = points.filter((point, i) => point && !points[i - 1] && !points[i + 1]);
     return [path && svg("path", { class: `line line-${look}`, d: path }),
@@ -178,7 +193,8 @@ function lines(minutes, series, { x, y, step }) {
 
 /** A line with a step for each minute. */
 function steps(minutes, { look, of }, { x, y, step }) {
-  const path = minutes.map((minute, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(of(minute)).toFixed(1)}h${step.toFixed(1)}`).join("");
+  const path = minutes.map((minute, i) =>
+    `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(of(minute)).toFixed(1)}h${step.toFixed(1)}`).join("");
   return svg("path", { class: `line line-${look}`, d: path });
 }
 
@@ -195,7 +211,8 @@ export const throughputChart = () =>
     words: count,
     summary: (minutes) => {
       const sum = (name) => minutes.reduce((n, minute) => n + minute[name], 0);
-      return `In the last hour: ${count(sum("submitted"))} submitted, ${count(sum("succeeded"))} succeeded, ${count(sum("failed"))} failed, ${count(sum("cancelled"))} cancelled`;
+      const told = ["submitted", "succeeded", "failed", "cancelled"].map((name) => `${count(sum(name))} ${name}`);
+      return `In the last hour: ${told.join(", ")}`;
     },
   });
 
@@ -203,7 +220,8 @@ export const throughputChart = () =>
 export const latencyChart = (title, of, nothing) =>
   chart(title, {
     kind: "lines",
-    series: [["99 %", "p99"], ["95 %", "p95"], ["50 %", "p50"]].map(([name, p]) => ({ name, look: p, of: (minute) => minute[of]?.[p] ?? null })),
+    series: [["99 %", "p99"], ["95 %", "p95"], ["50 %", "p50"]]
+      .map(([name, p]) => ({ name, look: p, of: (minute) => minute[of]?.[p] ?? null })),
     words: duration,
     tick: decade,
     summary: (minutes) => {

@@ -7,7 +7,9 @@ import { submissionOf } from "../curl.js";
 import { fill, h, set } from "../dom.js";
 import { between, cut, duration, plural, shortId } from "../format.js";
 import { coalesced, live } from "../live.js";
-import { copyButton, copyCommand, crumbs, facts, jsonBox, loading, note, panel, progressBar, textBox, toastProblem, trouble } from "../parts.js";
+import {
+  copyButton, copyCommand, crumbs, facts, jsonBox, loading, note, panel, progressBar, textBox, toastProblem, trouble,
+} from "../parts.js";
 import { toHash } from "../router.js";
 import { canCancel, canRetry, dueLater, isDone, lookOf, showBadge, truthOf } from "../states.js";
 import { attemptsPanel } from "./attempts.js";
@@ -39,9 +41,14 @@ class JobView {
       this.show(job);
     } catch (error) {
       if (isAbort(error)) return;
-      if (this.job === null || error.status === 404) fill(this.element, crumbs(["Jobs", "#/jobs"], shortId(this.id)), h("h1", null, this.title), trouble(error, () => this.restart()));
+      if (this.job === null || error.status === 404) this.showTrouble(error);
       else if (error.status) toastProblem(error);
     }
+  }
+
+  showTrouble(error) {
+    fill(this.element, crumbs(["Jobs", "#/jobs"], shortId(this.id)), h("h1", null, this.title),
+      trouble(error, () => this.restart()));
   }
 
   restart() {
@@ -109,8 +116,10 @@ class JobView {
     this.job = job;
     showBadge(this.state, job);
     this.once("truth", job.cancellation && [job.cancellation, job.finished_at], () => this.showTruth(job));
-    this.once("progress", [job.progress, job.state], () => this.progress.show(isDone(job) && job.outcome === "succeeded" ? null : job.progress));
-    this.once("facts", [job.state, job.attempt, job.run_at, job.started_at, job.finished_at, job.priority, job.tags, job.losses], () => fill(this.facts, factsOf(job)));
+    this.once("progress", [job.progress, job.state],
+      () => this.progress.show(isDone(job) && job.outcome === "succeeded" ? null : job.progress));
+    this.once("facts", [job.state, job.attempt, job.run_at, job.started_at, job.finished_at, job.priority, job.tags,
+      job.losses], () => fill(this.facts, factsOf(job)));
     this.once("input", [job.args, job.kwargs], () => fill(this.input, inputOf(job)));
     this.once("outcome", [job.outcome, job.result, job.exception], () => fill(this.outcome, outcomeOf(job)));
     this.attempts.show(job, this.begun);
@@ -165,7 +174,8 @@ class JobView {
 }
 
 const SPOKEN = {
-  pending: "waits", running: "runs", stopping: "is asked to stop", succeeded: "has succeeded", failed: "has failed", cancelled: "is cancelled",
+  pending: "waits", running: "runs", stopping: "is asked to stop",
+  succeeded: "has succeeded", failed: "has failed", cancelled: "is cancelled",
 };
 
 /** A link that looks like a button is pressed like one. */
@@ -182,7 +192,8 @@ function factsOf(job) {
   return facts([
     ["Queue", h("a", { href: toHash(["jobs"], { queue: job.queue }) }, job.queue)],
     ["Task", h("a", { href: toHash(["jobs"], { task: job.task }) }, job.task)],
-    Object.keys(job.tags).length > 0 && ["Tags", h("span", { class: "tags" }, Object.entries(job.tags).map(([name, value]) =>
+    Object.keys(job.tags).length > 0 && ["Tags",
+      h("span", { class: "tags" }, Object.entries(job.tags).map(([name, value]) =>
       h("a", { class: "tag", href: toHash(["jobs"], { tag: [`${name}:${value}`] }) }, cut(`${name}:${value}`, 80))))],
     job.key !== null && ["Key", h("code", null, job.key)],
     ["Submitted", time(job.created_at, "at"), h("span", { class: "muted" }, ", ", time(job.created_at))],

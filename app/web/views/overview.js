@@ -8,7 +8,9 @@ import { fill, h, keyed, say, set } from "../dom.js";
 import { count, cut, duration, shortId } from "../format.js";
 import { icon } from "../icons.js";
 import { every, live } from "../live.js";
-import { cell, commandBox, headCell, loading, note, panel, row, table, toast, toastProblem, trouble } from "../parts.js";
+import {
+  cell, commandBox, headCell, loading, note, panel, row, table, toast, toastProblem, trouble,
+} from "../parts.js";
 import { toHash } from "../router.js";
 import { workersPanel } from "./workers.js";
 
@@ -49,7 +51,8 @@ class Overview {
       soon ??= setTimeout(() => ((soon = null), this.refresh()), 2000);
     };
     this.signal.addEventListener("abort", () => clearTimeout(soon));
-    live("/events", { event: (type) => type === "state" && look(), gap: look, opened: () => this.failed && look() }, { signal: this.signal });
+    live("/events", { event: (type) => type === "state" && look(), gap: look, opened: () => this.failed && look() },
+      { signal: this.signal });
   }
 
   async load() {
@@ -70,7 +73,8 @@ class Overview {
   }
 
   show(stats, queues, workers) {
-    this.once("counts", [stats?.jobs ?? queues, stats?.hour], () => this.showCounts(stats?.jobs ?? countsOf(queues), stats?.hour));
+    this.once("counts", [stats?.jobs ?? queues, stats?.hour],
+      () => this.showCounts(stats?.jobs ?? countsOf(queues), stats?.hour));
     this.once("queues", queues, () => this.queues.show(queues));
     this.once("workers", workers, () => this.workers.show(workers));
     this.once("failures", stats && stats.failures, () => this.failures.show(stats && stats.failures));
@@ -119,14 +123,16 @@ function tilesIn(list) {
     const [number, under] = [h("span", { class: "tile-number" }), h("span", { class: "tile-under" })];
     tiles[state] = { number, under };
     return h("li", null, h("a", { class: `tile tile-${state}`, href: toHash(["jobs"], { state }) },
-      h("span", { class: "tile-name" }, icon(TILE_ICONS[state]), state[0].toUpperCase() + state.slice(1)), number, under));
+      h("span", { class: "tile-name" }, icon(TILE_ICONS[state]), state[0].toUpperCase() + state.slice(1)),
+      number, under));
   }));
   return tiles;
 }
 
 const firstJob = () =>
   panel("No jobs yet", { class: "first" },
-    h("p", null, "Submit the first one from a terminal, or with the form of ", h("a", { href: "#/tasks" }, "a task"), "."),
+    h("p", null, "Submit the first one from a terminal, or with the form of ",
+      h("a", { href: "#/tasks" }, "a task"), "."),
     commandBox(sampleCommand()));
 
 class HourPanel {
@@ -187,7 +193,8 @@ class QueueRow {
     this.queue = queue;
     const verb = queue.paused ? "Resume" : "Pause";
     this.paused.hidden = !queue.paused;
-    const numbers = [count(queue.pending), count(queue.running), queue.oldest_age === null ? "–" : duration(queue.oldest_age)];
+    const numbers = [count(queue.pending), count(queue.running),
+      queue.oldest_age === null ? "–" : duration(queue.oldest_age)];
     this.numbers.forEach((number, i) => say(number, numbers[i]));
     say(this.button, verb);
     set(this.button, "aria-label", `${verb} ${queue.name}`);
@@ -231,7 +238,8 @@ class FailureRow {
     this.at = h("span");
     this.latest = h("a", { class: "under" });
     this.element = row({},
-      headCell("Exception", "", h("a", { class: "failure-type", href: toHash(["jobs"], { outcome: "failed", task }) }, type),
+      headCell("Exception", "", h("a", { class: "failure-type",
+        href: toHash(["jobs"], { outcome: "failed", task }) }, type),
         h("span", { class: "muted" }, " in ", task), this.message),
       this.times, cell("Latest", "col-time", this.at, this.latest));
   }

@@ -45,19 +45,25 @@ class TasksView {
   }
 
   show(tasks, job) {
-    fill(this.list, tasks.length ? h("ul", null, tasks.map((task) => this.item(task))) : note("No tasks. Name modules with tasks in ERRAND_TASKS when the service starts."));
+    fill(this.list, tasks.length
+      ? h("ul", null, tasks.map((task) => this.item(task)))
+      : note("No tasks. Name modules with tasks in ERRAND_TASKS when the service starts."));
     if (this.name === null) return fill(this.detail);
     const task = tasks.find(({ name }) => name === this.name);
     if (task) return fill(this.detail, taskPanel(task), new SubmitForm(task, job).element);
-    return fill(this.detail, h("div", { class: "trouble" }, h("h1", null, this.name), h("p", null, "No task of this name is registered in this service.")));
+    return fill(this.detail, h("div", { class: "trouble" }, h("h1", null, this.name),
+      h("p", null, "No task of this name is registered in this service.")));
   }
 
   item(task) {
     const first = task.doc.split("\n")[0];
     return h("li", null,
-      h("a", { href: toHash(["tasks", task.name]), "aria-current": task.name === this.name ? "page" : null, class: "name" }, task.name),
+      h("a", { href: toHash(["tasks", task.name]), "aria-current": task.name === this.name ? "page" : null,
+        class: "name" }, task.name),
       // Beside an open task there is room for names only.
-      this.name === null && [first && h("span", { class: "task-doc" }, first), h("span", { class: "task-kind" }, "In ", RUNS_IN[task.executor] ?? task.executor, ", queue ", task.options.queue)]);
+      this.name === null && [first && h("span", { class: "task-doc" }, first),
+        h("span", { class: "task-kind" }, "In ", RUNS_IN[task.executor] ?? task.executor, ", queue ",
+        task.options.queue)]);
   }
 }
 
@@ -73,7 +79,8 @@ function taskPanel(task) {
       ["Queue", options.queue],
       options.timeout !== null && ["Timeout", duration(Number(options.timeout))],
       ["Attempts", String(options.retry.max_attempts)],
-      options.max_running !== null && ["At a time", `${options.max_running}${options.limit_key ? ` for each ${options.limit_key}` : ""}`],
+      options.max_running !== null && ["At a time",
+        `${options.max_running}${options.limit_key ? ` for each ${options.limit_key}` : ""}`],
       ["Jobs", h("a", { href: toHash(["jobs"], { task: task.name }) }, "See its jobs")],
     ]));
 }
@@ -89,11 +96,13 @@ class SubmitForm {
     this.button = h("button", { type: "submit", class: "primary" }, "Submit");
     const more = h("details", { class: "options" }, h("summary", null, "Options"), this.options.element);
     this.more = more;
-    const form = h("form", { novalidate: true, onsubmit: (event) => (event.preventDefault(), this.submit()), onkeydown: (event) => this.pressed(event) },
+    const form = h("form", { novalidate: true, onsubmit: (event) => (event.preventDefault(), this.submit()),
+      onkeydown: (event) => this.pressed(event) },
       this.errors, this.call.element, more,
       h("div", { class: "form-buttons" }, this.button,
         h("button", { type: "button", onclick: () => this.copy() }, "Copy as curl")));
-    const title = job ? ["Submit again, like ", h("a", { href: toHash(["jobs", job.id]) }, shortId(job.id))] : "Submit a job";
+    const title = job ? ["Submit again, like ",
+      h("a", { href: toHash(["jobs", job.id]) }, shortId(job.id))] : "Submit a job";
     this.element = panel(title, { class: "submit-panel" }, form);
     if (job) this.fillIn(job);
   }
@@ -161,9 +170,11 @@ class SubmitForm {
         placed.push(field);
       } else others.push(fault);
     }
+    const n = placed.length;
+    const attention = n && `${plural(n, "field")} ${n === 1 ? "needs" : "need"} attention`;
     this.errors.hidden = false;
     fill(this.errors,
-      h("p", null, h("strong", null, placed.length ? `${plural(placed.length, "field")} ${placed.length === 1 ? "needs" : "need"} attention` : (error.title ?? "It was not submitted"))),
+      h("p", null, h("strong", null, attention || (error.title ?? "It was not submitted"))),
       !placed.length && !others.length && h("p", null, error.detail || error.message),
       others.map((fault) => h("p", null, `${fault.loc.join(" / ")}: ${fault.msg}`)));
     if (placed.some((field) => this.more.contains(field.element))) this.more.open = true;
