@@ -93,7 +93,8 @@ export function selection({ rows, conditions, more, done }) {
     await done();
   }
 
-  return { all: h("label", { class: "hit" }, all), bar, changed, clear };
+  const beside = h("span", { class: "hit-words", "aria-hidden": "true" }, "All on this page");
+  return { all: h("label", { class: "hit" }, all, beside), bar, changed, clear };
 }
 
 /** Call `work` for each, a few at a time. Returns what was thrown. */
