@@ -10,6 +10,7 @@ import math
 import random
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib import import_module
@@ -31,6 +32,8 @@ COLOURS = 256
 """Of a palette. The others are the edges of letters, which nobody tells apart."""
 MINUTE = 60 * SECOND
 WORKER = "shop:1"
+EARLY, LATE = 15, 30
+"""Seconds of a minute between which to begin."""
 
 
 class Chore(NamedTuple):
@@ -201,8 +204,16 @@ def with_palette(shot: bytes) -> Any:
     return drawn.quantize(COLOURS, kmeans=1, dither=image.Dither.NONE)
 
 
+def settle() -> None:
+    """Wait for a time at which the minute that runs has something to show until the last picture is taken."""
+    second = time.time() % 60
+    if not EARLY < second < LATE:
+        time.sleep((EARLY - second) % 60)
+
+
 def main() -> None:
     """Take all pictures."""
+    settle()
     folder = Path(sys.argv[1]) if sys.argv[1:] else HERE
     with tempfile.TemporaryDirectory() as name, at_work(Path(name)) as port, chromium() as browser:
         hold = Path(name) / "go on"
