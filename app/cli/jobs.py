@@ -16,6 +16,9 @@ from app.cli.report import report
 from app.cli.screen import Column, plain, table, word
 from app.client import Job, ProblemError, Tally
 
+MOST = 1_000_000_000
+"""Jobs that a list may be limited to; --all knows no limit."""
+
 LIMIT = 25
 """Jobs that a list shows unless told otherwise: about a terminal."""
 
@@ -40,7 +43,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before changi
 def list_(
     desk: Desk,
     where: Where,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = LIMIT,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST, help="How many at most.")] = LIMIT,
     everything: Annotated[bool, typer.Option("--all", help="All of them, however many.")] = False,
 ) -> None:
     """List jobs, newest first.
