@@ -36,14 +36,15 @@ SECOND := .venv-3.13
 endif
 endif
 
-SOURCES := $(shell find app tests benchmarks -type f ! -name '*.pyc' 2>/dev/null)
+SOURCES := $(shell find app tests benchmarks docs -type f ! -name '*.pyc' 2>/dev/null)
 
 # An interrupted pip or pytest must not leave a stamp that claims it had finished.
 .DELETE_ON_ERROR:
-.PHONY: help serve test check lint coverage bench bench-long bench-smoke bench-core bench-claims clean python constraints FORCE
+.PHONY: help serve test check lint coverage bench bench-long bench-smoke bench-core bench-claims \
+  bench-dashboard screenshots clean python constraints FORCE
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 serve: $(VENV)/.serve ## Install into .venv and start the service on 127.0.0.1:8000
 	@exec $(RUN) -m app serve
@@ -86,10 +87,16 @@ bench-core: $(VENV)/.serve ## Measure the core against the standard library
 bench-claims: $(VENV)/.serve ## Measure a claim beside hundreds of thousands of jobs that wait
 	@$(RUN) -m benchmarks.claims
 
+bench-dashboard: $(VENV)/.test ## Measure the dashboard in Chromium, beside a hundred thousand jobs
+	@$(RUN) -m benchmarks.dashboard --write benchmarks
+
+screenshots: $(VENV)/.test $(VENV)/.bench ## Take the README's pictures of the dashboard, in Chromium
+	@$(RUN) -m docs.screenshots
+
 clean: ## Remove the environments and everything the tools wrote; databases stay
 	@rm -rf .venv .venv-3.13 .venv-constraints build dist htmlcov .coverage .coverage.* \
 	  .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	@find app tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+	@find app tests benchmarks docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
 python: ## Say which Python is used, or what is missing
 	@$(require_python)

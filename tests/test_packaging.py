@@ -22,6 +22,13 @@ def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+def test_the_wheel_takes_all_of_the_package_along_its_sql_and_its_pages_too():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    assert build["targets"]["wheel"] == {"packages": ["app"]}
+    assert "/app" in build["targets"]["sdist"]["include"]
+    assert (ROOT / "app" / "web" / "index.html").is_file()
+
+
 # The compose file
 
 

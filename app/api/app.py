@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from app.api import docs, event_operations, openapi, operations, statistics_operations
 from app.api.changes import ChangeRoutes
+from app.api.dashboard import STATIC, Dashboard
 from app.api.direct import Calls, Direct, Endpoint
 from app.api.documents import encode
 from app.api.edge import Failsafe, HeadAsGet
@@ -188,8 +189,10 @@ def _add_pages(app: FastAPI, tasks: list[str], *, keys: bool) -> None:
         return json_response(f"{encode(app.openapi())}\n".encode())
 
     app.openapi = schema  # type: ignore[method-assign]  # as FastAPI's manual has it
+    dashboard = Dashboard()
     for path, endpoint in {
-        "/": docs.to_docs,
+        "/": dashboard.index,
+        f"{STATIC}/{{file:path}}": dashboard.static,
         "/docs": docs.docs,
         f"{docs.STATIC}/{{file}}": docs.static,
         "/openapi.json": openapi_json,

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.api.kinds import KINDS, Kind
 from app.api.problems import ProblemError
@@ -67,11 +67,6 @@ h2 { font-size: 1.15em; }
 code, .status { font-family: ui-monospace, monospace; font-size: .9em; }
 .status { opacity: .7; }
 """
-
-
-async def to_docs(_: Request) -> Response:
-    """Show the documentation, until there is a page of its own here."""
-    return RedirectResponse("/docs")
 
 
 async def docs(_: Request) -> Response:

@@ -22,7 +22,7 @@ TENANT = "errand.tenant"
 DEFAULT_TENANT = "default"
 
 _OPEN = {"/", "/docs", "/openapi.json", "/problems"}
-_OPEN_BELOW = ("/docs/", "/problems/", "/health/")
+_OPEN_BELOW = ("/static/", "/docs/", "/problems/", "/health/")
 _LOOKED_AT = {b"host", b"authorization", b"origin", b"sec-fetch-site"}
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _LOCAL_HOST = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]*)?", re.IGNORECASE)

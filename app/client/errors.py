@@ -61,6 +61,11 @@ class ProblemError(ClientError):
         super().__init__(self.detail or self.title)
 
     @property
+    def temporary(self) -> bool:
+        """Whether the same request may well succeed in a while: the service says so, or a proxy misses it."""
+        return self.retry_after is not None or self.status in _TEMPORARY
+
+    @property
     def kind(self) -> str:
         """The last part of its type, such as `unknown-task`."""
         return self.type.rpartition("/")[2]
@@ -126,6 +131,8 @@ class JobTimeoutError(ClientError, FutureTimeoutError):
         self.job = job
         super().__init__(f"{job.task} {job.id} is not done yet: {job.state}")
 
+
+_TEMPORARY = {502, 503, 504}
 
 _BY_KIND = {"unknown-task": UnknownTaskError, "job-not-found": JobNotFoundError}
 

@@ -8,7 +8,7 @@ import httpx
 from pydantic import ValidationError
 
 from app.client.calls import Where, conditions
-from app.client.errors import AnswerError, ClientError, problem_of
+from app.client.errors import AnswerError, ProblemError, problem_of
 from app.client.models import Event
 from app.client.steps import ERROR, Request, pauses, unreachable
 from app.core import State
@@ -104,15 +104,17 @@ class Subscription:
             self.over = self._of_job and event.kind == "state" and event.data.get("state") in FINAL
             yield event
 
-    def closed(self, error: httpx.TransportError | ClientError | None = None) -> float:
+    def closed(self, error: httpx.TransportError | ProblemError | None = None) -> float:
         """Return after how many seconds to come back.
 
-        error: why the connection was lost; None when the service has closed it. Raises it, or
-        ServiceUnreachableError, when patience is at its end.
+        error: why there is no connection; None when the service has closed it. Raises it when it
+        will not pass, and it or ServiceUnreachableError when patience is at its end.
         """
         self._parser.lose()
         pause = next(self._pauses)
         self._lost_for += pause
-        if error is not None and self._lost_for > self._patience:
-            raise unreachable(error) if isinstance(error, httpx.TransportError) else error
+        if isinstance(error, ProblemError) and (not error.temporary or self._lost_for > self._patience):
+            raise error
+        if isinstance(error, httpx.TransportError) and self._lost_for > self._patience:
+            raise unreachable(error)
         return pause

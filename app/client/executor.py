@@ -1,5 +1,6 @@
 """RemoteExecutor: an executor whose calls are jobs of a service."""
 
+import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,9 +43,7 @@ class _Jobs:
     def __init__(self, client: Client, *, owned: bool) -> None:
         self._client = client
         self._watch = Watch(client.for_asyncio)
-        self._let_go: list[Callable[[], Any]] = [weakref.finalize(self, self._watch.close)]
-        if owned:
-            self._let_go.append(weakref.finalize(self, client.close))
+        self._let_go = weakref.finalize(self, _let_go, os.getpid(), self._watch, client if owned else None)
 
     def put(
         self, client: Client, submissions: Sequence[Submission], futures: Sequence[RemoteFuture[Any]]
@@ -58,6 +57,7 @@ class _Jobs:
 
     def take_up(self, job_id: str, future: RemoteFuture[Any]) -> None:
         """Have a future told how a job ends that was submitted before. Raises QueueUnavailableError."""
+        self._watch.start()
         self._watch.add(job_id, reply_of(future, job_id))
 
     def cancel(self, call_id: str, *, stop: bool) -> bool:
@@ -69,9 +69,16 @@ class _Jobs:
 
     def close(self) -> None:
         """Let go of the threads and the connections, and wait for the former to end."""
-        self._watch.close(wait=True)
-        for let_go in self._let_go:
-            let_go()
+        self._let_go()
+        self._watch.join()
+
+
+def _let_go(pid: int, watch: Watch, client: Client | None) -> None:
+    # A forked child's copies are of the parent's connections.
+    if os.getpid() == pid:
+        watch.close()
+        if client is not None:
+            client.close()
 
 
 def _submit(client: Client, submissions: Sequence[Submission]) -> Sequence[Job | Submitted]:

@@ -16,7 +16,7 @@ import httpx
 
 from app.client import calls
 from app.client.calls import Where
-from app.client.errors import BusyError
+from app.client.errors import ProblemError
 from app.client.events import Subscription
 from app.client.models import Event, Job
 from app.client.steps import ERROR, Pause, Request, Steps, persistent
@@ -188,7 +188,7 @@ class Client(Session):
                     subscription.opened(answer)
                     for data in answer.iter_bytes():
                         yield from subscription.feed(data)
-            except (httpx.TransportError, BusyError) as exc:
+            except (httpx.TransportError, ProblemError) as exc:
                 error = exc
             if not subscription.over:
                 time.sleep(subscription.closed(error))
@@ -302,7 +302,7 @@ class AsyncClient(Session):
                     async for data in answer.aiter_bytes():
                         for event in subscription.feed(data):
                             yield event
-            except (httpx.TransportError, BusyError) as exc:
+            except (httpx.TransportError, ProblemError) as exc:
                 error = exc
             if not subscription.over:
                 await asyncio.sleep(subscription.closed(error))

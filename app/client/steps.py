@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
-from app.client.errors import BusyError, ClientError, ServiceUnreachableError, problem_of
+from app.client.errors import ClientError, ServiceUnreachableError, problem_of
 
 T = TypeVar("T")
 
@@ -83,10 +83,8 @@ def _answered(request: Request, patience: float) -> Performing[httpx.Response]:
         else:
             if answer.status_code < ERROR:
                 return answer
-            error = problem_of(answer)
-            retry_after = error.retry_after if isinstance(error, BusyError) else None
-            again = request.repeatable and retry_after is not None
-            due = max(pause, retry_after or 0)
+            error = problem = problem_of(answer)
+            again, due = request.repeatable and problem.temporary, max(pause, problem.retry_after or 0)
         if not again or time.monotonic() + due > give_up:
             raise error
         yield Pause(due)

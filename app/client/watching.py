@@ -31,11 +31,10 @@ from app.core.queuing import Reply
 
 LOGGER = logging.getLogger(__name__)
 
+CLOSED = "the executor was shut down"
+
 AT_ONCE = 16
 """Jobs that are asked for at a time."""
-
-PATIENCE = float("inf")
-"""Seconds for which a lost connection is made anew: who waits for a job says for how long."""
 
 
 class _News(NamedTuple):
@@ -64,7 +63,8 @@ class Watch:
         self._make_client = make_client
         # Reentrant: the garbage collector may run under it, and what it finalizes may submit.
         self._lock = threading.RLock()
-        self._replies: dict[str, Reply] = {}
+        self._replies: dict[str, list[Reply]] = {}
+        """By the job's id: several submissions may stand for one job."""
         self._submitting: dict[int, Submitting] = {}
         self._news: deque[_News] = deque()
         self._numbers = itertools.count()
@@ -76,12 +76,15 @@ class Watch:
         """Why nothing is heard any more."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._main_task: asyncio.Task[None] | None = None
+        self._work: set[asyncio.Task[None]] = set()
+        self._asking = asyncio.Semaphore(AT_ONCE)
         self._telling = ThreadPoolExecutor(1, "errand-remote-replies")
 
     @contextmanager
     def submitting(self) -> Iterator[Submitting]:
         """Keep what is heard meanwhile, for `add`. Raises QueueUnavailableError if nothing can be."""
-        self._start()
+        self.start()
         number = next(self._numbers)
         with self._lock:
             submitting = self._submitting[number] = Submitting(self._heard, self._opening)
@@ -93,10 +96,12 @@ class Watch:
                 self._forget()
 
     def add(self, job_id: str, reply: Reply, submitting: Submitting | None = None) -> None:
-        """Tell of this job from now on. submitting: how it was submitted; None: it may have ended."""
-        self._start()
+        """Tell of this job from now on: if nothing is heard any more, that it is lost.
+
+        submitting: how it was submitted; None: before, so that it may have ended already.
+        """
         with self._lock:
-            self._replies[job_id] = reply
+            self._replies.setdefault(job_id, []).append(reply)
             over = self._over
             # Opened since: what ended before that, nothing was heard of.
             look = submitting is None or submitting.opening != self._opening
@@ -109,28 +114,30 @@ class Watch:
             # Since it was looked at.
             self._end(job_id, Lost(over))
 
-    def close(self, *, wait: bool = False) -> None:
-        """Hear no more; what is not over fails with QueueUnavailableError.
-
-        wait: return when its threads have ended; not from one of them.
-        """
+    def close(self) -> None:
+        """Hear no more; what is not over fails with QueueUnavailableError."""
         with self._lock:
-            self._over = self._over or "the executor was shut down"
-            loop, thread = self._loop, self._thread
+            self._over = self._over or CLOSED
+            loop = self._loop
         if loop is not None:
             # It may have ended already, by itself.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._stop)
-        if wait and thread is not None:
-            thread.join()
-            self._telling.shutdown()
 
-    def _start(self) -> None:
+    def join(self) -> None:
+        """Return when its threads have ended, after `close`. Not from one of them."""
+        if self._thread is not None:
+            self._thread.join()
+        self._telling.shutdown()
+
+    def start(self) -> None:
+        """Begin to hear, unless that has begun. Raises QueueUnavailableError if it is over."""
         with self._lock:
             if self._over is not None:
                 raise QueueUnavailableError(self._over)
             if self._thread is not None:
                 return
+            self._client = self._make_client()
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._run, name="errand-remote", daemon=True)
         self._thread.start()
@@ -158,15 +165,16 @@ class Watch:
             self._soon(partial(self._look, job_id))
 
     def _hear_running(self, job_id: str, state: object) -> None:
-        with self._lock:
-            reply = self._replies.get(job_id)
-        if reply is not None and state == State.RUNNING:
-            self._tell(reply.started)
+        if state == State.RUNNING:
+            with self._lock:
+                replies = list(self._replies.get(job_id, ()))
+            for reply in replies:
+                self._tell(reply.started)
 
     def _end(self, job_id: str, ending: Ending) -> None:
         with self._lock:
-            reply = self._replies.pop(job_id, None)
-        if reply is not None:
+            replies = self._replies.pop(job_id, ())
+        for reply in replies:
             self._tell(partial(reply.ended, ending))
 
     def _tell(self, what: Callable[[], object]) -> None:
@@ -177,7 +185,7 @@ class Watch:
     # -- on the loop's thread ------------------------------------------------------
 
     def _run(self) -> None:
-        reason = "the executor was shut down"
+        reason = CLOSED
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # type: ignore[arg-type,return-value]
                 runner.run(self._main())
@@ -196,9 +204,7 @@ class Watch:
 
     async def _main(self) -> None:
         self._main_task = asyncio.current_task()
-        self._work: set[asyncio.Task[None]] = set()
-        self._asking = asyncio.Semaphore(AT_ONCE)
-        async with self._make_client() as self._client:
+        async with self._client:
             while self._over is None:
                 subscription = Subscription(None, None, {}, self._client.patience)
                 try:
@@ -214,9 +220,8 @@ class Watch:
 
     def _stop(self) -> None:
         # None when it has not begun: it will see for itself.
-        task = getattr(self, "_main_task", None)
-        if task is not None:
-            task.cancel()
+        if self._main_task is not None:
+            self._main_task.cancel()
 
     def _opened(self, subscription: Subscription) -> None:
         if not subscription.goes_on:

@@ -24,11 +24,6 @@ def operations(document):
     }
 
 
-def test_the_root_leads_to_the_documentation(shared):
-    answer = shared.client.get("/")
-    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
-
-
 @pytest.mark.parametrize("path", ["/docs", "/problems", "/problems/not-found"])
 def test_a_page_takes_everything_from_here_and_has_no_script_of_its_own(shared, path):
     page = shared.client.get(path)

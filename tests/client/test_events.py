@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.client import AnswerError, ServiceUnreachableError
+from app.client import AnswerError, ProblemError, ServiceUnreachableError
 from app.client.events import Parser, Subscription
 
 JOB = "0198c0de-0000-7000-8000-000000000000"
@@ -108,3 +108,19 @@ def test_a_lost_connection_is_made_anew_until_patience_ends():
     list(subscription.feed(b": x\n\n"))
     assert subscription.closed(error) == 0.1
     assert subscription.closed() == 0.2
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_a_refusal_that_will_not_pass_is_raised_at_once(status):
+    subscription = Subscription(None, None, {}, patience=60)
+    with pytest.raises(ProblemError) as caught:
+        subscription.opened(httpx.Response(status, json={}))
+    with pytest.raises(ProblemError):
+        subscription.closed(caught.value)
+
+
+def test_a_proxy_that_misses_the_service_is_asked_again():
+    subscription = Subscription(None, None, {}, patience=60)
+    with pytest.raises(ProblemError) as caught:
+        subscription.opened(httpx.Response(502, json={}))
+    assert subscription.closed(caught.value) == 0.1

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 from contextlib import closing
 
@@ -26,6 +28,7 @@ from app.core import (
     wait,
 )
 from app.testing import running
+from tests.acceptance.serving import environment
 from tests.client.client_tasks import add, named_otherwise
 from tests.client.network import way_to
 
@@ -227,6 +230,16 @@ def test_a_job_is_taken_up_again_by_its_id(service, gate):
         assert again.result(SOON) == "held"
 
 
+def test_two_futures_of_one_job_both_hear_of_its_end(service, gate):
+    unique = service.client.options(key="only one")
+    with RemoteExecutor(unique) as executor:
+        first, second = executor.submit("hold"), executor.submit("hold")
+        third = executor.future(first.job_id)
+        assert first.job_id == second.job_id
+        gate.GO_ON.set()
+        assert [future.result(SOON) for future in (first, second, third)] == ["held"] * 3
+
+
 @pytest.mark.parametrize("job_id", [NO_ID, "none", "a/b"])
 def test_what_does_not_exist_cannot_be_taken_up(executor, job_id):
     with pytest.raises(QueueUnavailableError):
@@ -344,6 +357,49 @@ def test_one_that_is_dropped_hears_of_its_jobs_and_then_ends_its_threads(way, ga
     gc.collect()
     thread.join(SOON)
     assert not thread.is_alive()
+
+
+def run_program(source):
+    return subprocess.run(
+        [sys.executable, "-c", source],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=SOON,
+        check=False,
+    )
+
+
+def test_a_program_may_end_without_a_word(way):
+    done = run_program(f"""
+from app.client import Client, RemoteExecutor
+executor = RemoteExecutor({way.url!r})
+later = RemoteExecutor(Client({way.url!r}).options(delay=3600))
+print(executor.submit("add", 1, 1).result(30))
+future = later.submit("add", 1)
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+
+
+def test_a_forked_child_leaves_the_parents_connections_alone(way):
+    done = run_program(f"""
+import os, sys
+from app.client import RemoteExecutor
+executor = RemoteExecutor({way.url!r})
+executor.submit("nothing").result(30)
+pid = os.fork()
+if not pid:
+    try:
+        executor.submit("nothing")
+    except RuntimeError as exc:
+        print(exc, flush=True)
+    sys.exit()
+os.waitpid(pid, 0)
+print(executor.submit("add", 1, 1).result(30))
+executor.shutdown()
+""")
+    assert done.stderr == ""
+    assert done.stdout.endswith("belongs to its parent process\n2\n")
 
 
 def test_one_that_was_not_used_has_no_threads(way):

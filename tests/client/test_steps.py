@@ -50,7 +50,10 @@ def test_an_answer_is_the_calls():
     assert performing.steps == [SAFE]
 
 
-@pytest.mark.parametrize("error", [REFUSED, CUT, httpx.ReadTimeout("", request=URL), busy("0")])
+@pytest.mark.parametrize(
+    "error",
+    [REFUSED, CUT, httpx.ReadTimeout("", request=URL), busy("0"), httpx.Response(502, request=URL)],
+)
 def test_what_does_no_harm_is_repeated(error):
     performing = Perform(SAFE, error, error, OK)
     assert performing.run() == "fine"
@@ -73,7 +76,7 @@ def test_a_service_says_when_to_come_again():
 
 
 @pytest.mark.parametrize("header", [{}, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}])
-def test_one_that_does_not_say_is_not_asked_again(header):
+def test_one_whose_quota_is_used_up_until_nobody_knows_when_is_not_asked_again(header):
     performing = Perform(SAFE, httpx.Response(429, headers=header, request=URL))
     with pytest.raises(BusyError) as caught:
         performing.run()

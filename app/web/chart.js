@@ -1,0 +1,199 @@
+// Charts of the last hour, minute by minute, drawn by hand: bars that are stacked, and lines.
+//
+// Each is a picture with a name, a line of text that says what is under the pointer (or under the cursor
+// that the arrow keys move), and a table for whoever would rather read the numbers.
+
+import { fill, h, say, svg, unique } from "./dom.js";
+import { clock, count, duration } from "./format.js";
+
+const HEIGHT = 150;
+const TOP = 8;
+const BOTTOM = 20;
+const LEFT = 44;
+const RIGHT = 6;
+
+/**
+ * series: [{name, look, of(minute)}], `of` a number or null. kind: "bars" or "lines". words(n), tick(n): a value
+ * as text, and beside its line.
+ * summary(minutes): what the picture shows, in a sentence. Returns {element, show(minutes)}.
+ */
+export function chart(title, { series, kind, words, tick = words, summary }) {
+  let minutes = [];
+  let cursor = null; // the index of a minute
+  const id = unique("chart");
+  const readout = h("p", { class: "chart-readout", id: `${id}-readout` });
+  const picture = svg("svg", { class: "chart-picture", role: "img", height: HEIGHT });
+  const frame = h("div", { class: "chart-frame", tabindex: 0, role: "group", "aria-label": `${title}, by minute; arrow keys move through it`,
+    "aria-describedby": readout.id, onkeydown: step, onpointermove: point, onpointerleave: () => place(null), onblur: () => place(null) }, picture);
+  const body = h("tbody");
+  const numbers = h("details", { class: "chart-table", ontoggle: () => drawTable() },
+    h("summary", null, "Numbers"),
+    h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `${title} as a table` },
+      h("table", { class: "table" }, h("caption", { class: "visually-hidden" }, title),
+        h("thead", null, h("tr", null, h("th", { scope: "col" }, "Minute"), series.map(({ name }) => h("th", { scope: "col", class: "col-number" }, name)))), body)));
+  const element = h("figure", { class: "chart" },
+    h("figcaption", null, h("h3", null, title), legend(series, kind)), readout, frame, numbers);
+  new ResizeObserver(() => draw()).observe(frame);
+
+  function show(next) {
+    minutes = next;
+    draw();
+    drawTable();
+  }
+
+  function draw() {
+    const width = Math.max(200, frame.clientWidth);
+    if (!minutes.length || !frame.clientWidth) return;
+    const plot = scaleOf(minutes, series, kind, width);
+    picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    picture.setAttribute("width", width);
+    picture.setAttribute("aria-label", summary(minutes));
+    fill(picture, grid(plot, tick), axis(minutes, plot), kind === "bars" ? bars(minutes, series, plot) : lines(minutes, series, plot), mark(plot));
+    tell();
+  }
+
+  function mark(plot) {
+    if (cursor === null) return null;
+    return svg("rect", { class: "chart-mark", x: plot.x(cursor), y: TOP, width: plot.step, height: plot.bottom - TOP });
+  }
+
+  function tell() {
+    const minute = minutes[cursor];
+    if (!minute) return say(readout, summary(minutes));
+    const values = series.map(({ name, of }) => `${name.toLowerCase()} ${of(minute) === null ? "–" : words(of(minute))}`);
+    say(readout, `${clock(minute.at)}  ${values.join(", ")}`);
+  }
+
+  function place(index) {
+    const next = index === null ? null : Math.max(0, Math.min(minutes.length - 1, index));
+    if (next === cursor) return;
+    cursor = next;
+    draw();
+  }
+
+  function point(event) {
+    const x = event.clientX - frame.getBoundingClientRect().left - LEFT;
+    place(Math.floor((x / (frame.clientWidth - LEFT - RIGHT)) * minutes.length));
+  }
+
+  function step(event) {
+    const to = { ArrowLeft: (cursor ?? minutes.length) - 1, ArrowRight: (cursor ?? -1) + 1, Home: 0, End: minutes.length - 1, Escape: null }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    place(to);
+  }
+
+  function drawTable() {
+    if (!numbers.open) return;
+    fill(body, [...minutes].reverse().map((minute) => h("tr", null, h("th", { scope: "row" }, clock(minute.at)),
+      series.map(({ of }) => h("td", { class: "col-number" }, of(minute) === null ? "–" : words(of(minute)))))));
+  }
+
+  return { element, show };
+}
+
+const legend = (series, kind) =>
+  h("span", { class: "legend" }, series.map(({ name, look }) =>
+    h("span", { class: "legend-item" },
+      svg("svg", { viewBox: "0 0 14 10", width: 14, height: 10, "aria-hidden": "true" },
+        kind === "bars" ? svg("rect", { class: `bar-${look}`, x: 2, width: 10, height: 10, rx: 2 })
+          : svg("path", { class: `line line-${look}`, d: "M0 5h14" })), name)));
+
+/** Where what is drawn: x(index), y(value), the values at which lines are, and the bottom. */
+function scaleOf(minutes, series, kind, width) {
+  const values = minutes.map((minute) => series.map(({ of }) => of(minute)).filter((value) => value !== null));
+  const { ticks, share } = kind === "bars" ? linear(values) : logarithmic(values.flat());
+  const bottom = HEIGHT - BOTTOM;
+  const step = (width - LEFT - RIGHT) / minutes.length;
+  return { ticks, bottom, step, width, x: (i) => LEFT + i * step, y: (value) => bottom - share(value) * (bottom - TOP) };
+}
+
+/** For whole numbers that are stacked: three or four round values from 0 to above the greatest sum. */
+function linear(stacks) {
+  const most = Math.max(3, ...stacks.map((stack) => stack.reduce((sum, n) => sum + n, 0)));
+  const power = 10 ** Math.floor(Math.log10(most / 3));
+  const size = Math.max(1, Math.round([1, 2, 5, 10].find((n) => n * power >= most / 3) * power));
+  const ticks = Array.from({ length: Math.ceil(most / size) + 1 }, (_, i) => i * size);
+  return { ticks, share: (value) => value / ticks.at(-1) };
+}
+
+/** For lengths of time, of which the usual ones and the longest have to be seen side by side: powers of ten. */
+function logarithmic(values) {
+  const some = values.filter((value) => value > 0);
+  const low = Math.max(-4, Math.floor(Math.log10(Math.min(0.01, ...some))));
+  const high = Math.max(low + 2, Math.ceil(Math.log10(Math.max(0.1, ...some))));
+  const ticks = Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i)).filter((_, i, all) => all.length < 6 || (all.length - 1 - i) % 2 === 0);
+  return { ticks, share: (value) => Math.max(0, (Math.log10(Math.max(value, 1e-9)) - low) / (high - low)) };
+}
+
+/** A power of ten seconds. */
+const decade = (seconds) => (seconds < 1 ? `${Number((seconds * 1000).toPrecision(1))} ms` : `${seconds} s`);
+
+const grid = ({ ticks, y, width }, words) =>
+  ticks.map((value) => [
+    svg("line", { class: "chart-grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
+    svg("text", { class: "chart-text", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, words(value)),
+  ]);
+
+function axis(minutes, { x, step, bottom }) {
+  const every = step * 10 < 60 ? 20 : 10;
+  return minutes.map((minute, i) =>
+    new Date(minute.at).getMinutes() % every === 0 &&
+    svg("text", { class: "chart-text", x: x(i) + step / 2, y: bottom + 15, "text-anchor": "middle" }, clock(minute.at)));
+}
+
+function bars(minutes, series, { x, y, step, bottom }) {
+  const gap = step > 4 ? 1.5 : 0.5;
+  return minutes.flatMap((minute, i) => {
+    let base = 0;
+    return series.map(({ look, of }) => {
+      const value = of(minute) ?? 0;
+      if (!value) return null;
+      const from = y(base);
+      base += value;
+      // Seen however few they are beside the others.
+      const height = Math.max(1.5, from - y(base));
+      return svg("rect", { class: `bar-${look}`, x: x(i) + gap / 2, y: Math.min(from - height, bottom - height), width: Math.max(1, step - gap), height, rx: 1 });
+    });
+  });
+}
+
+function lines(minutes, series, { x, y, step }) {
+  return series.flatMap(({ look, of }) => {
+    const points = minutes.map((minute, i) => (of(minute) === null ? null : [x(i) + step / 2, y(of(minute))]));
+    const path = points.map((point, i) => point && `${points[i - 1] ? "L" : "M"}${point[0].toFixed(1)} ${point[1].toFixed(1)}`).filter(Boolean).join("");
+    // A minute between two in which nothing was counted has no line of its own.
+    const alone = points.filter((point, i) => point && !points[i - 1] && !points[i + 1]);
+    return [path && svg("path", { class: `line line-${look}`, d: path }),
+      alone.map(([cx, cy]) => svg("circle", { class: `dot-${look}`, cx, cy, r: 2 }))];
+  });
+}
+
+/** Jobs by how they ended. */
+export const throughputChart = () =>
+  chart("Jobs per minute", {
+    kind: "bars",
+    series: [
+      { name: "Succeeded", look: "succeeded", of: (minute) => minute.succeeded },
+      { name: "Failed", look: "failed", of: (minute) => minute.failed },
+      { name: "Cancelled", look: "cancelled", of: (minute) => minute.cancelled },
+    ],
+    words: count,
+    summary: (minutes) => {
+      const sum = (name) => minutes.reduce((n, minute) => n + minute[name], 0);
+      return `In the last hour: ${count(sum("submitted"))} submitted, ${count(sum("succeeded"))} succeeded, ${count(sum("failed"))} failed, ${count(sum("cancelled"))} cancelled`;
+    },
+  });
+
+/** Percentiles of a length of time. of: the member of a minute. */
+export const latencyChart = (title, of, nothing) =>
+  chart(title, {
+    kind: "lines",
+    series: [["99 %", "p99"], ["95 %", "p95"], ["50 %", "p50"]].map(([name, p]) => ({ name, look: p, of: (minute) => minute[of]?.[p] ?? null })),
+    words: duration,
+    tick: decade,
+    summary: (minutes) => {
+      const last = minutes.findLast((minute) => minute[of]);
+      return last ? `Latest: 50 % ${duration(last[of].p50)}, 99 % ${duration(last[of].p99)}` : nothing;
+    },
+  });

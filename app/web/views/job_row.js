@@ -1,0 +1,147 @@
+// A job as a row of the list. Its nodes stay the same while the job changes, so that focus, selection and
+// place do too.
+
+import { time } from "../clock.js";
+import { fill, h } from "../dom.js";
+import { between, cut, duration, shortId } from "../format.js";
+import { cell, headCell, row } from "../parts.js";
+import { toHash } from "../router.js";
+import { dueLater, isDone, showBadge } from "../states.js";
+
+/** The columns after the one for selection. */
+export const COLUMNS = [
+  { name: "Job" },
+  { name: "Task" },
+  { name: "Status" },
+  { name: "Details", class: "col-details" },
+  { name: "Queue" },
+  { name: "Submitted", class: "col-time" },
+  { name: "Took", class: "col-number" },
+];
+
+const TAGS_SHOWN = 3;
+
+export class JobRow {
+  /** selected: called when it is selected, or not any more. */
+  constructor(job, selected) {
+    this.job = job;
+    this.box = h("input", { type: "checkbox", "aria-label": `Select ${job.id}`, onchange: selected });
+    this.state = h("span", { class: "state" });
+    this.details = cell("Details", "col-details");
+    this.created = cell("Submitted", "col-time", time(job.created_at));
+    this.took = cell("Took", "col-number");
+    this.drawn = {};
+    this.element = row(
+      { class: "job-row" },
+      cell("Select", "col-select", h("label", { class: "hit" }, this.box)),
+      headCell("Job", "col-id", h("a", { href: toHash(["jobs", job.id]), title: job.id }, shortId(job.id))),
+      cell("Task", "col-task", h("span", { class: "name" }, job.task), tags(job.tags)),
+      cell("Status", "col-state", this.state),
+      this.details,
+      cell("Queue", "col-queue", job.queue),
+      this.created,
+      this.took,
+    );
+  }
+
+  get selected() {
+    return this.box.checked;
+  }
+
+  set selected(on) {
+    this.box.checked = on;
+  }
+
+  /** Show the job as it was fetched. */
+  show(job) {
+    this.job = job;
+    this.draw();
+  }
+
+  /** Note what an event says; `draw` shows it. */
+  hear(type, data) {
+    const job = this.job;
+    if (type === "progress") this.job = { ...job, progress: { done: data.done, total: data.total, message: data.message } };
+    if (type !== "state") return;
+    const { state, outcome, run, attempt, exception, at } = data;
+    const cancellation = data.cancellation && { requested_at: at, ...job.cancellation, ...data.cancellation };
+    const begins = state === "running" && attempt !== (job.state === "running" ? job.attempt : null);
+    this.job = {
+      ...job, state, outcome, run, attempt, exception, cancellation,
+      started_at: begins ? at : state === "pending" ? null : job.started_at,
+      finished_at: isDone(data) ? at : null,
+      progress: begins ? null : job.progress,
+    };
+  }
+
+  draw() {
+    showBadge(this.state, this.job);
+    this.once("details", detailsOf(this.job), () => fill(this.details, spoken(this.job)));
+    const job = this.job;
+    this.once("took", `${job.state} ${job.started_at} ${job.finished_at}`, () => fill(this.took, took(job)));
+  }
+
+  /** Draw a part only when what it shows is other than it was. */
+  once(part, value, draw) {
+    if (this.drawn[part] === value) return;
+    this.drawn[part] = value;
+    draw();
+  }
+}
+
+function tags(tags) {
+  const pairs = Object.entries(tags);
+  if (!pairs.length) return null;
+  const shown = pairs.slice(0, TAGS_SHOWN).map(([name, value]) => h("span", { class: "tag" }, cut(`${name}:${value}`, 40)));
+  const more = pairs.length - shown.length;
+  return h("span", { class: "tags" }, shown, more > 0 && h("span", { class: "tag" }, `+${more}`));
+}
+
+/** What the details depend on, as a text. */
+function detailsOf(job) {
+  return [job.state, job.outcome, job.attempt, job.run_at, job.exception?.type, job.exception?.message,
+    job.cancellation?.outcome, job.progress?.done, job.progress?.total, job.progress?.message].join("\n");
+}
+
+function spoken(job) {
+  const tries = job.attempt > 1 ? `attempt ${job.attempt} of ${job.max_attempts}` : "";
+  if (job.outcome === "failed") return [h("span", { class: "failure" }, cut(summary(job.exception), 160)), also(tries)];
+  if (job.state === "running") return [running(job), also(tries)];
+  if (job.state === "pending") return [pending(job)];
+  if (job.outcome === "cancelled") return [h("span", { class: "muted" }, CANCELLED[job.cancellation?.outcome] ?? "")];
+  return [h("span", { class: "muted" }, job.cancellation ? "before it was stopped" : tries)];
+}
+
+const also = (text) => text && h("span", { class: "muted" }, ` · ${text}`);
+
+const summary = (exception) => (exception ? `${exception.type}: ${exception.message}` : "");
+
+const CANCELLED = { not_started: "never began", cooperative: "noticed and stopped", killed: "process killed" };
+
+function pending(job) {
+  const later = dueLater(job);
+  const word = job.attempt ? "next attempt" : "due";
+  if (later) return h("span", { class: "muted" }, `${word} `, time(later));
+  return h("span", { class: "muted" }, job.attempt ? "next attempt" : "");
+}
+
+function running({ progress }) {
+  if (!progress) return "";
+  const share = progress.total > 0 ? Math.min(1, progress.done / progress.total) : null;
+  const bar = share !== null && meter(share);
+  const words = share === null ? `${progress.done} done` : `${Math.floor(share * 100)} %`;
+  return [bar, h("span", { class: "number" }, words), progress.message && h("span", { class: "muted" }, ` ${cut(progress.message, 60)}`)];
+}
+
+function meter(share) {
+  const fillBar = h("span", { class: "meter-fill" });
+  fillBar.style.width = `${share * 100}%`;
+  return h("span", { class: "meter", "aria-hidden": "true" }, fillBar);
+}
+
+function took(job) {
+  if (job.state === "running" && job.started_at) return time(job.started_at, "for");
+  const seconds = isDone(job) ? between(job.started_at, job.finished_at) : null;
+  return seconds === null ? h("span", { class: "none" }, "–") : duration(seconds);
+}
+

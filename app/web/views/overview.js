@@ -1,0 +1,219 @@
+// How things are at a glance: counts, the last hour, queues, workers, failures.
+
+import { call, get, getIfThere, isAbort } from "../api.js";
+import { time } from "../clock.js";
+import { latencyChart, throughputChart } from "../chart.js";
+import { sampleCommand } from "../curl.js";
+import { fill, h, say } from "../dom.js";
+import { count, cut, duration, shortId } from "../format.js";
+import { icon } from "../icons.js";
+import { every, live } from "../live.js";
+import { cell, commandBox, headCell, loading, note, panel, row, table, toast, toastProblem, trouble } from "../parts.js";
+import { toHash } from "../router.js";
+import { workersPanel } from "./workers.js";
+
+const EVERY = 5; // seconds
+const STATES = ["pending", "running", "finished", "cancelled"];
+const ABSENT = "This service does not tell that yet.";
+
+/** Return the view. */
+export function overview(_, signal) {
+  const view = new Overview(signal);
+  return { title: "Overview", element: view.element };
+}
+
+class Overview {
+  constructor(signal) {
+    this.signal = signal;
+    this.drawn = {};
+    this.counts = h("ul", { class: "counts" });
+    this.first = h("div", { class: "place" });
+    this.trouble = h("div", { class: "place" });
+    this.hour = new HourPanel();
+    this.queues = new QueuesPanel(() => this.refresh());
+    this.workers = workersPanel();
+    this.failures = new FailuresPanel();
+    this.element = h("div", { class: "view overview" },
+      h("div", { class: "view-head" }, h("h1", null, "Overview")),
+      this.trouble, this.counts, this.first, this.hour.element,
+      h("div", { class: "columns even" }, this.queues.element, this.failures.element), this.workers.element);
+    fill(this.trouble, loading("the overview"));
+    this.refresh = every(EVERY, () => this.load(), signal);
+    this.listen();
+  }
+
+  /** Events say that something has changed; what, the next look tells. */
+  listen() {
+    let soon = null;
+    const look = () => {
+      soon ??= setTimeout(() => ((soon = null), this.refresh()), 2000);
+    };
+    this.signal.addEventListener("abort", () => clearTimeout(soon));
+    live("/events", { event: (type) => type === "state" && look(), gap: look, opened: () => this.failed && look() }, { signal: this.signal });
+  }
+
+  async load() {
+    const { signal } = this;
+    try {
+      const [stats, queues, workers] = await Promise.all([
+        getIfThere("/stats", { signal }), get("/queues", { signal }), getIfThere("/workers", { signal }),
+      ]);
+      this.failed = false;
+      this.trouble.replaceChildren();
+      this.show(stats, queues.queues, workers);
+    } catch (error) {
+      if (isAbort(error)) return;
+      this.failed = true;
+      // What is shown already stays: the header says that it may be old.
+      if (!this.drawn.queues) fill(this.trouble, trouble(error, () => this.refresh()));
+    }
+  }
+
+  show(stats, queues, workers) {
+    this.once("counts", [stats?.jobs ?? queues, stats?.hour], () => this.showCounts(stats?.jobs ?? countsOf(queues), stats?.hour));
+    this.once("queues", queues, () => this.queues.show(queues));
+    this.once("workers", workers, () => this.workers.show(workers));
+    this.once("failures", stats && stats.failures, () => this.failures.show(stats && stats.failures));
+    this.once("hour", stats && stats.minutes, () => this.hour.show(stats));
+    const empty = stats ? STATES.every((state) => stats.jobs[state] === 0) : false;
+    this.once("first", empty, () => fill(this.first, empty ? firstJob() : []));
+  }
+
+  once(part, value, draw) {
+    const text = JSON.stringify(value);
+    if (this.drawn[part] === text) return;
+    this.drawn[part] = text;
+    draw();
+  }
+
+  showCounts(counts, hour) {
+    this.tiles ??= tilesIn(this.counts);
+    for (const state of STATES) {
+      const { number, under } = this.tiles[state];
+      say(number, counts[state] === undefined ? "–" : count(counts[state]));
+      say(under, hour ? UNDER[state](hour) : "");
+    }
+  }
+}
+
+/** What is known of a service that counts nothing: what waits and runs. */
+const countsOf = (queues) => ({
+  pending: queues.reduce((n, queue) => n + queue.pending, 0),
+  running: queues.reduce((n, queue) => n + queue.running, 0),
+});
+
+/** What the last hour has to say of each. */
+const UNDER = {
+  pending: (hour) => `${count(hour.submitted)} submitted this hour`,
+  running: (hour) => (hour.run ? `half take less than ${duration(hour.run.p50)}` : ""),
+  finished: (hour) => `${count(hour.succeeded)} succeeded, ${count(hour.failed)} failed this hour`,
+  cancelled: (hour) => `${count(hour.cancelled)} this hour`,
+};
+
+const TILE_ICONS = { pending: "pending", running: "running", finished: "succeeded", cancelled: "cancelled" };
+
+/** Make the tiles once; only their numbers change, so that a link keeps its focus. */
+function tilesIn(list) {
+  const tiles = {};
+  fill(list, STATES.map((state) => {
+    const [number, under] = [h("span", { class: "tile-number" }), h("span", { class: "tile-under" })];
+    tiles[state] = { number, under };
+    return h("li", null, h("a", { class: `tile tile-${state}`, href: toHash(["jobs"], { state }) },
+      h("span", { class: "tile-name" }, icon(TILE_ICONS[state]), state[0].toUpperCase() + state.slice(1)), number, under));
+  }));
+  return tiles;
+}
+
+const firstJob = () =>
+  panel("No jobs yet", { class: "first" },
+    h("p", null, "Submit the first one from a terminal, or with the form of ", h("a", { href: "#/tasks" }, "a task"), "."),
+    commandBox(sampleCommand()));
+
+class HourPanel {
+  constructor() {
+    this.throughput = throughputChart();
+    this.wait = latencyChart("Waiting time", "wait", "No job was started in the last hour");
+    this.run = latencyChart("Run time", "run", "No job ended in the last hour");
+    this.content = h("div", { class: "charts" });
+    this.since = h("span", { class: "muted" });
+    this.element = panel("The last hour", { extra: this.since }, this.content);
+  }
+
+  show(stats) {
+    if (!stats) return fill(this.content, note(ABSENT));
+    if (!this.content.contains(this.throughput.element)) {
+      fill(this.content, this.throughput.element, this.wait.element, this.run.element);
+    }
+    this.throughput.show(stats.minutes);
+    this.wait.show(stats.minutes);
+    this.run.show(stats.minutes);
+    const complete = Date.parse(stats.since) <= Date.parse(stats.minutes[0].at);
+    fill(this.since, complete ? [] : ["counted since ", time(stats.since)]);
+  }
+}
+
+class QueuesPanel {
+  constructor(changed) {
+    this.changed = changed;
+    const { element, body } = table("Queues with jobs that wait or run", [
+      { name: "Queue" }, { name: "Waiting", class: "col-number" }, { name: "Running", class: "col-number" },
+      { name: "Oldest", class: "col-number" }, { name: "Pause", hidden: true, class: "col-action" },
+    ], "queues-table");
+    [this.table, this.body] = [element, body];
+    this.none = note("No queue has jobs that wait or run.");
+    this.element = panel("Queues", {}, this.none, element);
+  }
+
+  show(queues) {
+    this.none.hidden = queues.length > 0;
+    this.table.hidden = !queues.length;
+    const focused = document.activeElement?.dataset?.queue;
+    fill(this.body, queues.map((queue) => this.row(queue)));
+    if (focused !== undefined) [...this.body.querySelectorAll("button")].find((button) => button.dataset.queue === focused)?.focus();
+  }
+
+  row(queue) {
+    const verb = queue.paused ? "Resume" : "Pause";
+    return row({},
+      headCell("Queue", "", h("a", { href: toHash(["jobs"], { queue: queue.name }) }, queue.name), queue.paused && h("span", { class: "tag tag-paused" }, "paused")),
+      cell("Waiting", "col-number", count(queue.pending)),
+      cell("Running", "col-number", count(queue.running)),
+      cell("Oldest", "col-number", queue.oldest_age === null ? "–" : duration(queue.oldest_age)),
+      cell("", "col-action", h("button", { type: "button", class: "small", "data-queue": queue.name, "aria-label": `${verb} ${queue.name}`,
+        onclick: () => this.toggle(queue) }, verb)));
+  }
+
+  async toggle(queue) {
+    try {
+      await call("POST", `/queues/${queue.name.split("/").map(encodeURIComponent).join("/")}/${queue.paused ? "resume" : "pause"}`);
+      toast(queue.paused ? `The jobs of ${queue.name} run again` : `${queue.name} starts no more jobs until it is resumed`);
+    } catch (error) {
+      toastProblem(error);
+    }
+    this.changed();
+  }
+}
+
+class FailuresPanel {
+  constructor() {
+    const { element, body } = table("Failures of the last hour, by exception and task", [
+      { name: "Exception" }, { name: "Times", class: "col-number" }, { name: "Latest", class: "col-time" },
+    ], "failures");
+    [this.table, this.body] = [element, body];
+    this.none = note("");
+    this.element = panel("Failures of the last hour", {}, this.none, element);
+  }
+
+  show(failures) {
+    this.table.hidden = !failures?.length;
+    this.none.hidden = !this.table.hidden;
+    say(this.none, failures ? "No job failed." : ABSENT);
+    fill(this.body, (failures ?? []).map((failure) => row({},
+      headCell("Exception", "", h("a", { class: "failure-type", href: toHash(["jobs"], { outcome: "failed", task: failure.task }) }, failure.type),
+        h("span", { class: "muted" }, " in ", failure.task),
+        h("span", { class: "failure-message" }, cut(failure.message, 200))),
+      cell("Times", "col-number", count(failure.count)),
+      cell("Latest", "col-time", time(failure.last_at), h("a", { class: "under", href: toHash(["jobs", failure.job]), title: failure.job }, shortId(failure.job))))));
+  }
+}
+

@@ -1,0 +1,233 @@
+"""The dashboard in a real Chromium, beside a hundred thousand jobs.
+
+    python -m benchmarks.dashboard [--quick] [--folder F] [--write FOLDER]
+
+How long it takes until something is painted, and until the first rows are there; how much is
+transferred; and whether the page's heap grows over a minute in which a hundred jobs a second
+are submitted and run. The heap is read after collection, once the page has warmed up, and again
+when the minute is over; so are the nodes of its documents, those that are shown nowhere included.
+`--quick` shows that everything still runs, and its figures mean nothing.
+"""
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from itertools import chain
+from json import dumps
+from pathlib import Path
+from statistics import median
+from time import monotonic
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page, Response
+
+from benchmarks import ours
+from benchmarks.chromium import chromium
+from benchmarks.machine import interpreter
+from benchmarks.report import Row, markdown, options, told
+from benchmarks.stock import TASK, fill
+
+VIEWS = {"overview": "/", "list of jobs": "/#/jobs"}
+"""What is looked at, by the address of each."""
+PAINT = 1_000
+"""Milliseconds in which something has to be painted."""
+BYTES = 200 * 1024
+"""What the page and its files may have."""
+GROWTH = 1.05
+"""What the heap may have after the minute, of what it had before: reading it is no more exact than that."""
+BATCH = 10
+"""Jobs that are submitted at a time."""
+PERIOD = 0.1
+"""Seconds from one batch to the next: a hundred jobs a second, each with three changes."""
+
+HEADER = ("figure", "found", "limit, or before", "ratio", "target", "met?")
+
+PAINTED = """name => new Promise(resolve => {
+  const look = list => list.getEntriesByName(name).forEach(entry => resolve(entry.startTime));
+  new PerformanceObserver(look).observe({ type: "paint", buffered: true });
+})"""
+
+
+class Sizes(NamedTuple):
+    """finished, pending: jobs that are stored. rounds: of each view. warm_up, changing: seconds."""
+
+    finished: int
+    pending: int
+    rounds: int
+    warm_up: float
+    changing: float
+
+
+FULL = Sizes(90_000, 10_000, rounds=5, warm_up=15, changing=60)
+QUICK = Sizes(900, 100, rounds=1, warm_up=1, changing=1)
+
+
+class Memory(NamedTuple):
+    """What a page holds after collection: bytes of its heap, and nodes of its documents."""
+
+    heap: int
+    nodes: int
+
+
+# -- opening -----------------------------------------------------------------
+
+
+@contextmanager
+def opened(browser: Browser, base: str, path: str) -> Iterator[Page]:
+    """Open a view in a browser that has nothing in its cache."""
+    context = browser.new_context(base_url=base)
+    try:
+        page = context.new_page()
+        page.goto(path)
+        yield page
+    finally:
+        context.close()
+
+
+def painted(browser: Browser, base: str, rounds: int) -> Iterator[Row]:
+    """Measure how long it takes until each view is painted, and until the list has its rows."""
+    for view, path in VIEWS.items():
+        times = []
+        for _ in range(rounds):
+            with opened(browser, base, path) as page:
+                times.append(page.evaluate(PAINTED, "first-contentful-paint"))
+        yield _row(f"first paint of the {view}, ms", times, PAINT)
+    times = []
+    for _ in range(rounds):
+        with opened(browser, base, VIEWS["list of jobs"]) as page:
+            page.get_by_role("checkbox", name="Select 0").first.wait_for()
+            times.append(page.evaluate("performance.now()"))
+    yield _row("first rows of the list, ms", times, PAINT)
+
+
+def _row(figure: str, times: Sequence[float], limit: float) -> Row:
+    told = f"{median(times):,.0f} ({min(times):,.0f} to {max(times):,.0f})"
+    return Row(figure, told, f"{limit:,.0f}", median(times) / limit, 1, least=False)
+
+
+def weighed(browser: Browser, base: str) -> Iterator[Row]:
+    """Weigh the page and all files that any view asks for."""
+    sizes: dict[str, int] = {}
+
+    def weigh(answer: Response) -> None:
+        address = urlsplit(answer.url).path
+        if address == "/" or address.startswith("/static/"):
+            sizes[address] = len(answer.body())
+
+    context = browser.new_context(base_url=base)
+    page = context.new_page()
+    page.on("response", weigh)
+    for path in (*VIEWS.values(), "/#/tasks"):
+        page.goto(path)
+        page.wait_for_load_state("load")
+    context.close()
+    total = sum(sizes.values())
+    figure = f"bytes of the page and its {len(sizes) - 1} files, KiB"
+    yield Row(figure, f"{total / 1024:.1f}", f"{BYTES / 1024:.0f}", total / BYTES, 1, least=False)
+
+
+# -- a minute of changes -----------------------------------------------------
+
+
+class Changes(threading.Thread):
+    """Submits jobs at a fixed rate until it is told to stop."""
+
+    def __init__(self, base: str) -> None:
+        super().__init__(name="changes")
+        self._address = urlsplit(base).netloc
+        self._ended = threading.Event()
+        self.submitted = 0
+
+    def run(self) -> None:
+        """Submit."""
+        connection = HTTPConnection(self._address)
+        body = dumps({"jobs": [{"task": TASK}] * BATCH})
+        due = monotonic()
+        while not self._ended.wait(max(0.0, due - monotonic())):
+            connection.request("POST", "/jobs/batch", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            self.submitted += BATCH if answer.status == 202 else 0  # noqa: PLR2004
+            due += PERIOD
+        connection.close()
+
+    def end(self) -> None:
+        """Stop, and wait for the end."""
+        self._ended.set()
+        self.join()
+
+
+def grown(browser: Browser, base: str, sizes: Sizes) -> Iterator[Row]:
+    """Measure what each view holds before and after a minute of changes."""
+    for view, path in VIEWS.items():
+        with opened(browser, base, path) as page:
+            rate, before, after = _over_a_minute(page, base, sizes)
+        told = f"{rate:.0f} jobs a second, {sizes.changing:g} s, {view}"
+        for what, one, other, unit in (
+            ("heap", after.heap, before.heap, 1024),
+            ("nodes", after.nodes, before.nodes, 1),
+        ):
+            figure = f"{what}{', KiB' if unit > 1 else ''} after {told}"
+            yield Row(figure, f"{one / unit:,.0f}", f"{other / unit:,.0f}", one / other, GROWTH, least=False)
+
+
+def _over_a_minute(page: Page, base: str, sizes: Sizes) -> tuple[float, Memory, Memory]:
+    changes = Changes(base)
+    changes.start()
+    try:
+        # What is made once, at the first change, is no growth.
+        page.wait_for_timeout(sizes.warm_up * 1_000)
+        before, begun, submitted = memory(page), monotonic(), changes.submitted
+        page.wait_for_timeout(sizes.changing * 1_000)
+        rate = (changes.submitted - submitted) / (monotonic() - begun)
+        return rate, before, memory(page)
+    finally:
+        changes.end()
+
+
+def memory(page: Page) -> Memory:
+    """Collect what nobody holds any more, and return what is left."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.enable")
+    session.send("HeapProfiler.collectGarbage")
+    heap = session.send("Runtime.getHeapUsage")["usedSize"]
+    nodes = session.send("Memory.getDOMCounters")["nodes"]
+    session.detach()
+    return Memory(int(heap), int(nodes))
+
+
+# -- the report --------------------------------------------------------------
+
+
+def report(folder: Path, sizes: Sizes, write: Callable[[str], None]) -> None:
+    """Measure everything, telling each figure as it is found."""
+    fill(folder / ours.DATABASE, sizes.finished, sizes.pending)
+    with ours.start(folder) as base, chromium() as browser:
+        write(
+            f"{interpreter()}; Chromium {browser.version}; {sizes.finished + sizes.pending:,} jobs stored; "
+            f"median (lowest to highest) of {sizes.rounds}, without a cache\n"
+        )
+        found = chain(
+            painted(browser, base, sizes.rounds), weighed(browser, base), grown(browser, base, sizes)
+        )
+        rows = told(found)
+    write(markdown(HEADER, [row.cells for row in rows]))
+
+
+def main() -> None:
+    """Measure everything, and print the table; write it to a folder, if one is named."""
+    chosen = options("Measure the dashboard.").parse_args()
+    parts: list[str] = []
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+        report(Path(name), QUICK if chosen.quick else FULL, parts.append)
+    text = "\n".join(parts)
+    print(text)
+    if chosen.write is not None:
+        (chosen.write / "dashboard.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
