@@ -110,9 +110,9 @@ def cancel(desk: Desk, where: Where, job_id: finding.Ids = None, yes: Yes = Fals
 
 
 def retry(desk: Desk, where: Where, job_id: finding.Ids = None, yes: Yes = False) -> int:
-    """Run jobs again that have failed or were cancelled: those named, or all that a filter fits.
+    """Run jobs again: those named, or all that a filter fits.
 
-    Each keeps its id, and opens its next run.
+    Only what has failed or was cancelled is run again. Each keeps its id, and opens its next run.
     """
     conditions = where.conditions()
     if _are_named(job_id, conditions):

@@ -26,6 +26,7 @@ from app.cli.ends import BROKEN_PIPE, StopError
 STYLES = {
     "pending": "yellow",
     "running": "cyan",
+    "stopping": "magenta",
     "succeeded": "green",
     "failed": "red",
     "cancelled": "magenta",

@@ -218,6 +218,8 @@ def test_a_running_job_is_asked_to_stop_and_that_is_said(terminal, client, gate)
     shown = terminal("cancel", job.id)
     assert shown.end() == 0
     assert f"{job.id} asked to stop, and still running" in shown.text
+    gate.GO_ON.set()
+    assert client.until_done(job.id, 30).outcome == "cancelled"
 
 
 def test_all_that_a_filter_fits_are_cancelled_and_retried_with_yes(errand, later, client):
