@@ -216,16 +216,26 @@ class Watch:
     async def _main(self) -> None:
         self._main_task = asyncio.current_task()
         async with self._client:
-            while self._over is None:
-                try:
-                    await self._follow()
-                except UnauthorizedError:
-                    raise
-                except ClientError as exc:
-                    # The cursor of another database, which has taken this one's place; or a fault, here or
-                    # there, which need not last. The jobs go on, so whoever waits for them waits on.
-                    LOGGER.warning("the events of remote jobs are asked for anew: %s", exc)
-                    await asyncio.sleep(LONGEST_PAUSE)
+            try:
+                await self._hear_all()
+            finally:
+                # Each in turn, and not all at once as the loop's end does: of what has only begun to
+                # connect, a half would be dropped before it has run, which is a warning.
+                for work in self._work:
+                    work.cancel()
+                await asyncio.gather(*self._work, return_exceptions=True)
+
+    async def _hear_all(self) -> None:
+        while self._over is None:
+            try:
+                await self._follow()
+            except UnauthorizedError:
+                raise
+            except ClientError as exc:
+                # The cursor of another database, which has taken this one's place; or a fault, here or
+                # there, which need not last. The jobs go on, so whoever waits for them waits on.
+                LOGGER.warning("the events of remote jobs are asked for anew: %s", exc)
+                await asyncio.sleep(LONGEST_PAUSE)
 
     async def _follow(self) -> None:
         """Follow what happens from now on, and look at all that has happened before."""
