@@ -10,6 +10,7 @@ import math
 import random
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib import import_module
@@ -17,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from app.jobs.lifecycle import Failed, Succeeded
 from app.jobs.model import SECOND, Failure, Job, Slot, new_id, wall_clock
@@ -28,9 +29,11 @@ from benchmarks.peers.servers import LOOPBACK, ask, child, free_port, listens, u
 
 HERE = Path(__file__).resolve().parent
 COLOURS = 256
-"""Of a picture's palette: no page has so many that one would miss the others."""
+"""Of a palette. The others are the edges of letters, which nobody tells apart."""
 MINUTE = 60 * SECOND
 WORKER = "shop:1"
+EARLY, LATE = 15, 30
+"""Seconds of a minute between which to begin."""
 
 
 class Chore(NamedTuple):
@@ -73,27 +76,27 @@ def remember(path: Path) -> None:
     dice = random.Random(1851)
     now = wall_clock()
     with closing(SqliteStore(path)) as store:
-        store.apply([Recover({chore.task: chore.slot for chore in CHORES})], now - 60 * MINUTE)
+        store.apply([Recover({chore.task: chore.slot for chore in CHORES})], now - 61 * MINUTE)
         for begun in times(dice, now):
             chore = dice.choices(CHORES, [chore.weight for chore in CHORES])[0]
-            have_run(store, dice, chore, begun)
+            seconds = chore.seconds * dice.lognormvariate(0, 0.5)
+            have_run(store, dice, chore, begun, min(now, begun + round(seconds * SECOND)))
 
 
 def times(dice: random.Random, now: int) -> Iterator[int]:
     """Yield when jobs began: more and fewer of them, in waves."""
-    for minute in range(59, 0, -1):
+    for minute in range(59, -1, -1):
         wave = 14 + 9 * math.sin(minute / 7) + 5 * math.sin(minute / 2.3)
         for _ in range(max(2, round(dice.gauss(wave, 2.5)))):
-            yield now - minute * MINUTE + dice.randrange(MINUTE // 2)
+            yield now - minute * MINUTE - dice.randrange(MINUTE)
 
 
-def have_run(store: SqliteStore, dice: random.Random, chore: Chore, begun: int) -> None:
+def have_run(store: SqliteStore, dice: random.Random, chore: Chore, begun: int, ended: int) -> None:
     """Have a job go all of its way."""
     due = begun - round(dice.lognormvariate(-3.2, 1.1) * SECOND)
     job = Job(new_id(due), "default", chore.task, chore.slot, due, due, queue=chore.queue)
     claimed: Any = store.apply([Insert([job]), Claim(WORKER, {chore.slot: 1})], begun).outcomes[1]
     token = claimed[0].token
-    ended = begun + round(chore.seconds * dice.lognormvariate(0, 0.5) * SECOND)
     kind, message = chore.exception
     failure = Failure(kind, message, f"Traceback (most recent call last):\n{kind}: {message}\n")
     failed = dice.randrange(100) < chore.fails
@@ -163,49 +166,54 @@ class Picture(NamedTuple):
 
 
 WIDE = {"viewport": {"width": 1280, "height": 860}, "device_scale_factor": 1.5}
-PHONE = {
-    "viewport": {"width": 390, "height": 800},
-    "device_scale_factor": 2,
-    "is_mobile": True,
-    "has_touch": True,
-}
+PHONE = {"viewport": {"width": 390, "height": 800}, "device_scale_factor": 2, "is_mobile": True}
+LIGHT, DARK = {"color_scheme": "light"}, {"color_scheme": "dark"}
 
 
 def pictures(jobs: Mapping[str, str]) -> Sequence[Picture]:
     """Return what is to be seen."""
+    job, running = jobs["newsletter"], jobs["penrose"]
     return (
-        Picture("overview", "/", "ConnectionError", {**WIDE, "color_scheme": "light"}),
-        Picture("jobs", "/#/jobs", "import_catalogue", {**WIDE, "color_scheme": "dark"}),
-        Picture("job", f"/#/jobs/{jobs['newsletter']}", "is on its way", {**WIDE, "color_scheme": "light"}),
-        Picture("form", "/#/tasks/send_newsletter", "audience", {**WIDE, "color_scheme": "light"}),
-        Picture("phone", f"/#/jobs/{jobs['penrose']}", "sheet 6 of 8", {**PHONE, "color_scheme": "dark"}),
+        Picture("overview", "/", "ConnectionError", {**WIDE, **LIGHT}),
+        Picture("jobs", "/#/jobs", "import_catalogue", {**WIDE, **DARK}),
+        Picture("job", f"/#/jobs/{job}", "is on its way", {**WIDE, **LIGHT}),
+        Picture("form", f"/#/tasks/send_newsletter?from={job}", "audience", {**WIDE, **LIGHT}),
+        Picture("phone", f"/#/jobs/{running}", "sheet 6 of 8", {**PHONE, **DARK}),
     )
 
 
 def take(browser: Browser, port: int, picture: Picture, folder: Path) -> None:
-    """Take a picture, and write it with a palette: a quarter of the bytes."""
+    """Take a picture, and write it with a palette: half the bytes."""
     context = browser.new_context(
         base_url=f"http://{LOOPBACK}:{port}", reduced_motion="reduce", **picture.options
     )
     page = context.new_page()
     page.goto(picture.path)
     expect(page.get_by_text(picture.text).first).to_be_visible()
-    image: Any = import_module("PIL.Image")
-    drawn = image.open(BytesIO(_shot(page))).convert("RGB")
     path = folder / f"dashboard-{picture.name}.png"
-    drawn.quantize(COLOURS, dither=image.Dither.NONE).save(path, optimize=True)
+    with_palette(page.screenshot(animations="disabled")).save(path, optimize=True)
     print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB")
     context.close()
 
 
-def _shot(page: Page) -> bytes:
-    # The first statistics come a moment after the page.
-    page.wait_for_load_state("load")
-    return page.screenshot(animations="disabled")
+def with_palette(shot: bytes) -> Any:
+    """Return a picture with as many colours as a palette takes."""
+    image: Any = import_module("PIL.Image")
+    drawn = image.open(BytesIO(shot)).convert("RGB")
+    # Means, because the plain cut of the colours has no place for a small dot of a colour of its own.
+    return drawn.quantize(COLOURS, kmeans=1, dither=image.Dither.NONE)
+
+
+def settle() -> None:
+    """Wait for a time at which the minute that runs has something to show until the last picture is taken."""
+    second = time.time() % 60
+    if not EARLY < second < LATE:
+        time.sleep((EARLY - second) % 60)
 
 
 def main() -> None:
     """Take all pictures."""
+    settle()
     folder = Path(sys.argv[1]) if sys.argv[1:] else HERE
     with tempfile.TemporaryDirectory() as name, at_work(Path(name)) as port, chromium() as browser:
         hold = Path(name) / "go on"

@@ -19,9 +19,10 @@ export class ArgumentsForm {
 
   /** Return the form that the schema makes; null if it makes none. */
   made() {
-    if (this.schema.type === "object" && this.schema.properties && typeof this.schema.additionalProperties !== "object") return new NamedArguments(this.schema, this.root);
-    if (this.schema.type === "object" && !this.schema.properties && !this.schema.additionalProperties) return new NoArguments();
-    if (this.schema.type === "array" && this.schema.prefixItems) return new PlacedArguments(this.schema, this.root);
+    const { type, properties, additionalProperties: more, prefixItems } = this.schema;
+    if (type === "object" && properties && typeof more !== "object") return new NamedArguments(this.schema, this.root);
+    if (type === "object" && !properties && !more) return new NoArguments();
+    if (type === "array" && prefixItems) return new PlacedArguments(this.schema, this.root);
     return null;
   }
 
@@ -77,7 +78,8 @@ export class ArgumentsForm {
 class NamedArguments {
   constructor(schema, root) {
     this.names = Object.keys(schema.properties);
-    this.fields = new ObjectField({ ...schema, title: undefined, description: undefined }, { root, name: "Arguments", required: false, depth: 0 });
+    this.fields = new ObjectField({ ...schema, title: undefined, description: undefined },
+      { root, name: "Arguments", required: false, depth: 0 });
     this.element = this.fields.element;
     this.element.classList.add("top");
   }
@@ -167,36 +169,48 @@ class RawArguments {
   }
 }
 
-const seconds = (description, rest = {}) => ({ type: "number", minimum: 0, description, ...rest });
+const seconds = (description, rest = {}) => ({ type: "number", hint: "seconds", description, ...rest });
+
+const known = (value) => (value === null ? {} : { default: value });
 
 /** Return the fields of a job's options, with a task's own to begin with. */
-export function optionsForm(options) {
+export function optionsForm({ queue, priority, timeout, retry }) {
   const schema = {
     type: "object",
+    titles: {
+      queue: "Queue", priority: "Priority", delay: "Delay", run_at: "Run at", timeout: "Timeout",
+      expires_in: "Expires in", key: "Unique key", tags: "Tags", retry: "Retries",
+    },
     properties: {
-      queue: { type: "string", maxLength: 99, default: options.queue },
-      priority: { type: "integer", minimum: -100, maximum: 100, default: options.priority, description: "Higher runs first." },
-      delay: seconds("Seconds to wait before it may run; not together with a time."),
-      run_at: { type: "string", format: "date-time", description: "When it may run." },
-      timeout: seconds("Seconds that it may run.", options.timeout === null ? {} : { default: options.timeout }),
-      expires_in: seconds("Seconds within which it has to start, or it is cancelled."),
-      key: { type: "string", maxLength: 99, description: "While a job of this task and key is not done, there is no second one." },
-      tags: { type: "object", additionalProperties: { type: "string", maxLength: 99 } },
-      retry: {
-        type: "object",
-        properties: {
-          max_attempts: { type: "integer", minimum: 1, default: options.retry.max_attempts },
-          backoff: seconds("Seconds before the second attempt.", { default: options.retry.backoff }),
-          factor: { type: "number", minimum: 1, default: options.retry.factor, description: "How much longer each further wait is." },
-          max_backoff: seconds("Seconds that a wait takes at most.", { default: options.retry.max_backoff }),
-          jitter: { type: "boolean", default: options.retry.jitter, description: "Take off up to half of each wait, by chance." },
-        },
-      },
+      queue: { type: "string", format: "line", hint: "name", default: queue },
+      priority: { type: "integer", hint: "-100 to 100", default: priority, description: "Higher runs first." },
+      delay: seconds("Before it may run; not together with a time."),
+      run_at: { type: "string", format: "date-time", hint: "your time", description: "It does not run before that." },
+      timeout: seconds("That it may run.", known(timeout)),
+      expires_in: seconds("Within which it has to start, or it is cancelled."),
+      key: { type: "string", format: "line", hint: "name",
+        description: "As long as a job of this task and key is not done, there is no second one." },
+      tags: { type: "object", hint: "names and texts", additionalProperties: { type: "string", format: "line" } },
+      retry: retrySchema(retry),
     },
   };
-  const titles = {
-    queue: "Queue", priority: "Priority", delay: "Delay", run_at: "Run at", timeout: "Timeout", expires_in: "Expires in",
-    key: "Unique key", tags: "Tags", retry: "Retries",
-  };
-  return new ObjectField(schema, { root: schema, name: "Options", required: false, depth: 0, titles });
+  return new ObjectField(schema, { root: schema, name: "Options", required: false, depth: 0 });
 }
+
+const retrySchema = (retry) => ({
+  type: "object",
+  hint: "when it fails",
+  titles: {
+    max_attempts: "Attempts", backoff: "First wait", factor: "Factor", max_backoff: "Longest wait", jitter: "Jitter",
+  },
+  properties: {
+    max_attempts: { type: "integer", hint: "number", default: retry.max_attempts,
+      description: "In all, the first included." },
+    backoff: seconds("Before the second attempt.", known(retry.backoff)),
+    factor: { type: "number", hint: "number", default: retry.factor,
+      description: "By which each further wait is longer." },
+    max_backoff: seconds("At most.", known(retry.max_backoff)),
+    jitter: { type: "boolean", hint: "", default: retry.jitter,
+      description: "Take off up to half of each wait, by chance." },
+  },
+});

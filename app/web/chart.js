@@ -11,28 +11,36 @@ const TOP = 8;
 const BOTTOM = 20;
 const LEFT = 44;
 const RIGHT = 6;
+const LABEL = 36; // the width of a time
 
 /**
+ * Return {element, show(minutes)}.
+ * over: a series that is drawn as steps above the others; null for none.
  * series: [{name, look, of(minute)}], `of` a number or null. kind: "bars" or "lines". words(n), tick(n): a value
  * as text, and beside its line.
- * summary(minutes): what the picture shows, in a sentence. Returns {element, show(minutes)}.
+ * summary(minutes): what the picture shows, in a sentence.
  */
-export function chart(title, { series, kind, words, tick = words, summary }) {
+export function chart(title, { series, over = null, kind, words, tick = words, summary }) {
+  const all = over ? [over, ...series] : series;
   let minutes = [];
   let cursor = null; // the index of a minute
   const id = unique("chart");
   const readout = h("p", { class: "chart-readout", id: `${id}-readout` });
   const picture = svg("svg", { class: "chart-picture", role: "img", height: HEIGHT });
-  const frame = h("div", { class: "chart-frame", tabindex: 0, role: "group", "aria-label": `${title}, by minute; arrow keys move through it`,
-    "aria-describedby": readout.id, onkeydown: step, onpointermove: point, onpointerleave: () => place(null), onblur: () => place(null) }, picture);
+  const frame = h("div", {
+    class: "chart-frame", tabindex: 0, role: "group",
+    "aria-label": `${title}, by minute; arrow keys move through it`, "aria-describedby": readout.id,
+    onkeydown: step, onpointermove: point, onpointerleave: () => place(null), onblur: () => place(null),
+  }, picture);
   const body = h("tbody");
   const numbers = h("details", { class: "chart-table", ontoggle: () => drawTable() },
     h("summary", null, "Numbers"),
     h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `${title} as a table` },
       h("table", { class: "table" }, h("caption", { class: "visually-hidden" }, title),
-        h("thead", null, h("tr", null, h("th", { scope: "col" }, "Minute"), series.map(({ name }) => h("th", { scope: "col", class: "col-number" }, name)))), body)));
+        h("thead", null, h("tr", null, h("th", { scope: "col" }, "Minute"),
+          all.map(({ name }) => h("th", { scope: "col", class: "col-number" }, name)))), body)));
   const element = h("figure", { class: "chart" },
-    h("figcaption", null, h("h3", null, title), legend(series, kind)), readout, frame, numbers);
+    h("figcaption", null, h("h3", null, title), legend(series, over, kind)), readout, frame, numbers);
   new ResizeObserver(() => draw()).observe(frame);
 
   function show(next) {
@@ -44,11 +52,13 @@ export function chart(title, { series, kind, words, tick = words, summary }) {
   function draw() {
     const width = Math.max(200, frame.clientWidth);
     if (!minutes.length || !frame.clientWidth) return;
-    const plot = scaleOf(minutes, series, kind, width);
+    const plot = scaleOf(minutes, series, over, kind, width);
     picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     picture.setAttribute("width", width);
     picture.setAttribute("aria-label", summary(minutes));
-    fill(picture, grid(plot, tick), axis(minutes, plot), kind === "bars" ? bars(minutes, series, plot) : lines(minutes, series, plot), mark(plot));
+    fill(picture, grid(plot, tick), axis(minutes, plot),
+      kind === "bars" ? bars(minutes, series, plot) : lines(minutes, series, plot),
+      over && steps(minutes, over, plot), mark(plot));
     tell();
   }
 
@@ -58,9 +68,11 @@ export function chart(title, { series, kind, words, tick = words, summary }) {
   }
 
   function tell() {
+    // Read out as the cursor moves, and not each time that there are other numbers.
+    readout.setAttribute("aria-live", cursor === null ? "off" : "polite");
     const minute = minutes[cursor];
     if (!minute) return say(readout, summary(minutes));
-    const values = series.map(({ name, of }) => `${name.toLowerCase()} ${of(minute) === null ? "–" : words(of(minute))}`);
+    const values = all.map(({ name, of }) => `${name.toLowerCase()} ${of(minute) === null ? "–" : words(of(minute))}`);
     say(readout, `${clock(minute.at)}  ${values.join(", ")}`);
   }
 
@@ -77,7 +89,8 @@ export function chart(title, { series, kind, words, tick = words, summary }) {
   }
 
   function step(event) {
-    const to = { ArrowLeft: (cursor ?? minutes.length) - 1, ArrowRight: (cursor ?? -1) + 1, Home: 0, End: minutes.length - 1, Escape: null }[event.key];
+    const to = { ArrowLeft: (cursor ?? minutes.length) - 1, ArrowRight: (cursor ?? -1) + 1, Home: 0,
+      End: minutes.length - 1, Escape: null }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     place(to);
@@ -86,26 +99,30 @@ export function chart(title, { series, kind, words, tick = words, summary }) {
   function drawTable() {
     if (!numbers.open) return;
     fill(body, [...minutes].reverse().map((minute) => h("tr", null, h("th", { scope: "row" }, clock(minute.at)),
-      series.map(({ of }) => h("td", { class: "col-number" }, of(minute) === null ? "–" : words(of(minute)))))));
+      all.map(({ of }) => h("td", { class: "col-number" }, of(minute) === null ? "–" : words(of(minute)))))));
   }
 
   return { element, show };
 }
 
-const legend = (series, kind) =>
-  h("span", { class: "legend" }, series.map(({ name, look }) =>
+const legend = (series, over, kind) =>
+  h("span", { class: "legend" }, [over, ...series].filter(Boolean).map((entry) =>
     h("span", { class: "legend-item" },
       svg("svg", { viewBox: "0 0 14 10", width: 14, height: 10, "aria-hidden": "true" },
-        kind === "bars" ? svg("rect", { class: `bar-${look}`, x: 2, width: 10, height: 10, rx: 2 })
-          : svg("path", { class: `line line-${look}`, d: "M0 5h14" })), name)));
+        kind === "bars" && entry !== over
+          ? svg("rect", { class: `bar-${entry.look}`, x: 2, width: 10, height: 10, rx: 2 })
+          : svg("path", { class: `line line-${entry.look}`, d: "M0 5h14" })), entry.name)));
 
 /** Where what is drawn: x(index), y(value), the values at which lines are, and the bottom. */
-function scaleOf(minutes, series, kind, width) {
+function scaleOf(minutes, series, over, kind, width) {
   const values = minutes.map((minute) => series.map(({ of }) => of(minute)).filter((value) => value !== null));
-  const { ticks, share } = kind === "bars" ? linear(values) : logarithmic(values.flat());
+  const { ticks, share } = kind === "bars"
+    ? linear([...values, ...minutes.map((minute) => [over.of(minute)])])
+    : logarithmic(values.flat());
   const bottom = HEIGHT - BOTTOM;
   const step = (width - LEFT - RIGHT) / minutes.length;
-  return { ticks, bottom, step, width, x: (i) => LEFT + i * step, y: (value) => bottom - share(value) * (bottom - TOP) };
+  return { ticks, bottom, step, width, x: (i) => LEFT + i * step,
+    y: (value) => bottom - share(value) * (bottom - TOP) };
 }
 
 /** For whole numbers that are stacked: three or four round values from 0 to above the greatest sum. */
@@ -122,7 +139,8 @@ function logarithmic(values) {
   const some = values.filter((value) => value > 0);
   const low = Math.max(-4, Math.floor(Math.log10(Math.min(0.01, ...some))));
   const high = Math.max(low + 2, Math.ceil(Math.log10(Math.max(0.1, ...some))));
-  const ticks = Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i)).filter((_, i, all) => all.length < 6 || (all.length - 1 - i) % 2 === 0);
+  const ticks = Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i))
+    .filter((_, i, all) => all.length < 6 || (all.length - 1 - i) % 2 === 0);
   return { ticks, share: (value) => Math.max(0, (Math.log10(Math.max(value, 1e-9)) - low) / (high - low)) };
 }
 
@@ -135,11 +153,12 @@ const grid = ({ ticks, y, width }, words) =>
     svg("text", { class: "chart-text", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, words(value)),
   ]);
 
-function axis(minutes, { x, step, bottom }) {
+function axis(minutes, { x, step, bottom, width }) {
   const every = step * 10 < 60 ? 20 : 10;
   return minutes.map((minute, i) =>
     new Date(minute.at).getMinutes() % every === 0 &&
-    svg("text", { class: "chart-text", x: x(i) + step / 2, y: bottom + 15, "text-anchor": "middle" }, clock(minute.at)));
+    svg("text", { class: "chart-text", x: Math.min(x(i) + step / 2, width - LABEL / 2), y: bottom + 15,
+      "text-anchor": "middle" }, clock(minute.at)));
 }
 
 function bars(minutes, series, { x, y, step, bottom }) {
@@ -153,7 +172,8 @@ function bars(minutes, series, { x, y, step, bottom }) {
       base += value;
       // Seen however few they are beside the others.
       const height = Math.max(1.5, from - y(base));
-      return svg("rect", { class: `bar-${look}`, x: x(i) + gap / 2, y: Math.min(from - height, bottom - height), width: Math.max(1, step - gap), height, rx: 1 });
+      return svg("rect", { class: `bar-${look}`, x: x(i) + gap / 2, y: Math.min(from - height, bottom - height),
+        width: Math.max(1, step - gap), height, rx: 1 });
     });
   });
 }
@@ -161,7 +181,9 @@ function bars(minutes, series, { x, y, step, bottom }) {
 function lines(minutes, series, { x, y, step }) {
   return series.flatMap(({ look, of }) => {
     const points = minutes.map((minute, i) => (of(minute) === null ? null : [x(i) + step / 2, y(of(minute))]));
-    const path = points.map((point, i) => point && `${points[i - 1] ? "L" : "M"}${point[0].toFixed(1)} ${point[1].toFixed(1)}`).filter(Boolean).join("");
+    const path = points
+      .map((point, i) => point && `${points[i - 1] ? "L" : "M"}${point.map((n) => n.toFixed(1)).join(" ")}`)
+      .filter(Boolean).join("");
     // A minute between two in which nothing was counted has no line of its own.
     const alone = points.filter((point, i) => point && !points[i - 1] && !points[i + 1]);
     return [path && svg("path", { class: `line line-${look}`, d: path }),
@@ -169,10 +191,18 @@ function lines(minutes, series, { x, y, step }) {
   });
 }
 
-/** Jobs by how they ended. */
+/** A line with a step for each minute. */
+function steps(minutes, { look, of }, { x, y, step }) {
+  const path = minutes.map((minute, i) =>
+    `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(of(minute)).toFixed(1)}h${step.toFixed(1)}`).join("");
+  return svg("path", { class: `line line-${look}`, d: path });
+}
+
+/** Jobs by how they ended, and how many came. */
 export const throughputChart = () =>
   chart("Jobs per minute", {
     kind: "bars",
+    over: { name: "Submitted", look: "submitted", of: (minute) => minute.submitted },
     series: [
       { name: "Succeeded", look: "succeeded", of: (minute) => minute.succeeded },
       { name: "Failed", look: "failed", of: (minute) => minute.failed },
@@ -181,7 +211,8 @@ export const throughputChart = () =>
     words: count,
     summary: (minutes) => {
       const sum = (name) => minutes.reduce((n, minute) => n + minute[name], 0);
-      return `In the last hour: ${count(sum("submitted"))} submitted, ${count(sum("succeeded"))} succeeded, ${count(sum("failed"))} failed, ${count(sum("cancelled"))} cancelled`;
+      const told = ["submitted", "succeeded", "failed", "cancelled"].map((name) => `${count(sum(name))} ${name}`);
+      return `In the last hour: ${told.join(", ")}`;
     },
   });
 
@@ -189,7 +220,8 @@ export const throughputChart = () =>
 export const latencyChart = (title, of, nothing) =>
   chart(title, {
     kind: "lines",
-    series: [["99 %", "p99"], ["95 %", "p95"], ["50 %", "p50"]].map(([name, p]) => ({ name, look: p, of: (minute) => minute[of]?.[p] ?? null })),
+    series: [["99 %", "p99"], ["95 %", "p95"], ["50 %", "p50"]]
+      .map(([name, p]) => ({ name, look: p, of: (minute) => minute[of]?.[p] ?? null })),
     words: duration,
     tick: decade,
     summary: (minutes) => {

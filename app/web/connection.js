@@ -12,7 +12,8 @@ const WORDS = {
 };
 
 const BANNERS = {
-  lost: ["The service does not answer. ", "What you see may be old; this page goes on by itself when the service is back."],
+  lost: ["The service does not answer. ",
+    "What you see may be old; this page goes on by itself when the service is back."],
   draining: ["The service is stopping. ", "It takes no new jobs; what runs is given time to end."],
 };
 

@@ -39,9 +39,9 @@ function checked(name) {
   return name;
 }
 
-/** Return an address of this page, or of this service. Throws for any other. */
+/** Return an address of this page, or of what it has made itself. Throws for any other. */
 function address(value) {
-  if (!/^(#|\/(?!\/)|blob:)/.test(value)) throw new TypeError("an address leads elsewhere");
+  if (!/^(#|blob:)/.test(value)) throw new TypeError("an address leads elsewhere");
   return value;
 }
 
@@ -66,6 +66,24 @@ export function arrange(element, wanted) {
   wanted.forEach((child, i) => {
     if (element.children[i] !== child) element.insertBefore(child, element.children[i] ?? null);
   });
+}
+
+/**
+ * Return a function that shows a list of [key, value] in an element. make(value): {element, show?(value)}; what
+ * bears a key that was there before is shown anew, not made anew.
+ */
+export function keyed(parent, make) {
+  let kept = new Map();
+  return (entries) => {
+    const next = new Map();
+    for (const [key, value] of entries) {
+      const part = kept.get(key) ?? make(value);
+      part.show?.(value);
+      next.set(key, part);
+    }
+    kept = next;
+    arrange(parent, [...next.values()].map((part) => part.element));
+  };
 }
 
 /** Set an element's text, unless it is that already: an unchanged page costs no layout. */

@@ -17,16 +17,19 @@ const MASK = "***";
 
 /** A labelled input, with what it takes, what is known of it, and what is wrong. */
 export class Leaf {
-  constructor(input, schema, { name, required }) {
+  /** shown: what its label says where that is less than its name. */
+  constructor(input, schema, { name, required, shown = null }) {
     this.input = input;
     this.schema = schema;
     const id = (input.id = unique("field"));
-    const hint = h("span", { class: "hint", id: `${id}-hint` }, `${wordsOf(schema)}${required ? ", required" : ""}`);
+    const hint = h("span", { class: "hint", id: `${id}-hint` },
+      [wordsOf(schema), required && "required"].filter(Boolean).join(", "));
     this.error = h("p", { class: "field-error", id: `${id}-error` });
     input.setAttribute("aria-describedby", `${hint.id} ${this.error.id}`);
+    if (shown !== null) input.setAttribute("aria-label", name);
     input.addEventListener("input", () => this.say(""));
     this.element = h("div", { class: "field" },
-      h("div", { class: "field-head" }, h("label", { for: id }, name), hint),
+      h("div", { class: "field-head" }, h("label", { for: id }, shown ?? name), hint),
       schema.description && h("p", { class: "field-help" }, schema.description),
       this.box(), this.error);
   }
@@ -60,7 +63,8 @@ export class TextField extends Leaf {
   constructor(schema, options) {
     const lines = !schema.format && !(schema.maxLength < 100) && !schema.pattern;
     const attributes = { spellcheck: "false", autocomplete: "off" };
-    super(lines ? h("textarea", { rows: 1, ...attributes }) : h("input", { type: "text", ...attributes }), schema, options);
+    super(lines ? h("textarea", { rows: 1, ...attributes }) : h("input", { type: "text", ...attributes }), schema,
+      options);
   }
 
   read() {
@@ -93,7 +97,8 @@ export class SecretField extends Leaf {
 /** A number. What is none is sent as text: the service says what is wrong with it. */
 export class NumberField extends Leaf {
   constructor(schema, options) {
-    super(h("input", { type: "text", inputmode: schema.type === "integer" ? "numeric" : "decimal", autocomplete: "off", class: "short" }), schema, options);
+    super(h("input", { type: "text", inputmode: schema.type === "integer" ? "numeric" : "decimal",
+      autocomplete: "off", class: "short" }), schema, options);
   }
 
   read() {
@@ -111,7 +116,8 @@ export class BooleanField extends Leaf {
   constructor(schema, options) {
     const known = typeof schema.default === "boolean";
     super(known ? h("input", { type: "checkbox" })
-      : h("select", null, h("option", { value: "" }, "Choose"), h("option", { value: "true" }, "Yes"), h("option", { value: "false" }, "No")), schema, options);
+      : h("select", null, h("option", { value: "" }, "Choose"),
+        h("option", { value: "true" }, "Yes"), h("option", { value: "false" }, "No")), schema, options);
     this.known = known;
     if (known) this.element.classList.add("field-check");
   }
@@ -133,7 +139,8 @@ export class ChoiceField extends Leaf {
     const values = schema.enum ?? [schema.const];
     super(h("select", null,
       h("option", { value: "" }, "Choose"),
-      values.map((value, i) => h("option", { value: String(i) }, typeof value === "string" ? value : write(value)))), schema, options);
+      values.map((value, i) => h("option", { value: String(i) }, typeof value === "string" ? value : write(value)))),
+    schema, options);
     this.values = values;
     if (values.length === 1 && options.required) this.input.value = "0";
   }
@@ -148,7 +155,9 @@ export class ChoiceField extends Leaf {
   }
 }
 
-const INPUTS = { date: { type: "date" }, time: { type: "time", step: 1 }, "date-time": { type: "datetime-local", step: 1 } };
+const INPUTS = {
+  date: { type: "date" }, time: { type: "time", step: 1 }, "date-time": { type: "datetime-local", step: 1 },
+};
 
 export const isMoment = (schema) => schema.format in INPUTS;
 
@@ -166,7 +175,8 @@ export class MomentField extends Leaf {
 
   show(value) {
     const text = String(value);
-    const zoned = this.input.type === "datetime-local" && /(Z|[+-]\d\d:\d\d)$/.test(text) && !Number.isNaN(Date.parse(text));
+    const zoned = this.input.type === "datetime-local" && /(Z|[+-]\d\d:\d\d)$/.test(text)
+      && !Number.isNaN(Date.parse(text));
     this.input.value = zoned ? localText(new Date(text)) : text;
     // A field of its type would drop what it cannot show.
     if (this.input.value === "" || (!zoned && this.input.type === "datetime-local")) {
@@ -179,7 +189,8 @@ export class MomentField extends Leaf {
 /** Any JSON, as text. */
 export class JsonField extends Leaf {
   constructor(schema, options) {
-    super(h("textarea", { rows: 3, class: "code", spellcheck: "false", autocomplete: "off", placeholder: "JSON" }), schema, options);
+    super(h("textarea", { rows: 3, class: "code", spellcheck: "false", autocomplete: "off", placeholder: "JSON" }),
+      schema, options);
   }
 
   read() {

@@ -1,7 +1,9 @@
 // Forms from JSON Schema: fields within fields, as deep as a schema goes; raw JSON where one is too odd.
 
 import { h, say, unique } from "./dom.js";
-import { ABSENT, BooleanField, ChoiceField, JsonField, MomentField, NumberField, SecretField, TextField, isMoment } from "./fields.js";
+import {
+  ABSENT, BooleanField, ChoiceField, JsonField, MomentField, NumberField, SecretField, TextField, isMoment,
+} from "./fields.js";
 import { icon } from "./icons.js";
 import { accepts, choicesOf, kindOf, resolved, wordsOf } from "./schema.js";
 
@@ -34,12 +36,14 @@ function unionOf(schema, { choices, nullable }, options) {
   const { anyOf, oneOf, type, ...beside } = schema;
   const own = choices.length === 1 ? { ...choices[0], ...beside } : null;
   // Texts under several rules are one text; whether a rule is kept, the service says.
-  const text = !own && choices.every((choice) => kindOf(choice) === "string" && !isMoment(choice)) && { ...beside, type: "string" };
+  const text = !own && choices.every((choice) => kindOf(choice) === "string" && !isMoment(choice))
+    && { ...beside, type: "string" };
   const field = own || text ? bare(own || text, options) : new UnionField(beside, choices, options);
   return nullable ? new Nullable(field, schema, options) : field;
 }
 
-const inside = (options, name, required = true) => ({ root: options.root, name, required, depth: options.depth + 1 });
+const inside = (options, name, required = true, shown = null) =>
+  ({ root: options.root, name, required, shown, depth: options.depth + 1 });
 
 /** Tell those around that something was changed other than by typing. */
 const touch = (element) => element.dispatchEvent(new Event("change", { bubbles: true }));
@@ -118,7 +122,8 @@ export class ObjectField extends Group {
     const required = new Set(schema.required ?? []);
     this.parts = new Map();
     for (const [name, property] of Object.entries(schema.properties)) {
-      const field = fieldOf(property, { ...inside(options, options.titles?.[name] ?? name, required.has(name)), depth: options.depth + 1 });
+      const field = fieldOf(property, { ...inside(options, schema.titles?.[name] ?? name, required.has(name)),
+        depth: options.depth + 1 });
       const part = { field, touched: required.has(name) };
       for (const type of ["input", "change"]) field.element.addEventListener(type, () => (part.touched = true));
       this.parts.set(name, part);
@@ -155,15 +160,18 @@ export class ObjectField extends Group {
 class ListField extends Group {
   constructor(schema, options) {
     const list = h("div", { class: "group-fields" });
-    const add = h("button", { type: "button", class: "small", "aria-label": `Add to ${options.name}`, onclick: () => (this.add().focus(), touch(this.element)) }, icon("plus"), "Add");
+    const add = h("button", { type: "button", class: "small", "aria-label": `Add to ${options.name}`,
+      onclick: () => (this.add().focus(), touch(this.element)) }, icon("plus"), "Add");
     super(schema, options, [list, add]);
     Object.assign(this, { list, adder: add, options, items: [] });
   }
 
   add() {
     const item = this.make(this.items.length);
-    const remove = h("button", { type: "button", class: "icon-button small", "aria-label": `Remove ${item.name}`, title: "Remove",
-      onclick: () => this.remove(item) }, icon("close"));
+    const remove = h("button", {
+      type: "button", class: "icon-button small", "aria-label": `Remove ${item.name}`, title: "Remove",
+      onclick: () => this.remove(item),
+    }, icon("close"));
     item.element = h("div", { class: "item" }, item.content, remove);
     this.items.push(item);
     this.list.append(item.element);
@@ -207,9 +215,11 @@ class ListField extends Group {
 class MapField extends ListField {
   make(index) {
     const name = `${this.options.name} ${index + 1}`;
-    const key = new TextField({ type: "string", maxLength: 64 }, { name: `Name of ${name}`, required: true });
-    const field = fieldOf(this.schema.additionalProperties, inside(this.options, `Value of ${name}`));
-    return { name, key, field, content: h("div", { class: "pair" }, key.element, field.element), focus: () => key.focus() };
+    const key = new TextField({ type: "string", format: "line", hint: "" },
+      { name: `Name of ${name}`, required: false, shown: "Name" });
+    const field = fieldOf(this.schema.additionalProperties, inside(this.options, `Value of ${name}`, false, "Value"));
+    return { name, key, field, content: h("div", { class: "pair" }, key.element, field.element),
+      focus: () => key.focus() };
   }
 
   read() {
@@ -218,7 +228,8 @@ class MapField extends ListField {
       const name = key.read();
       if (Object.hasOwn(value, name)) key.unreadable("This name is there already.");
       const read = field.read();
-      if (read !== ABSENT) Object.defineProperty(value, name, { value: read, enumerable: true, writable: true, configurable: true });
+      if (read !== ABSENT) Object.defineProperty(value, name,
+        { value: read, enumerable: true, writable: true, configurable: true });
     }
     return value;
   }
@@ -241,8 +252,10 @@ class MapField extends ListField {
 export class TupleField extends Group {
   constructor(schema, options) {
     const least = schema.minItems ?? schema.prefixItems.length;
-    const fields = schema.prefixItems.map((item, i) => fieldOf(item, inside(options, resolved(item, options.root).title ?? `${options.name} ${i + 1}`, i < least)));
-    const rest = schema.items && typeof schema.items === "object" ? new ListField({ type: "array", items: schema.items }, inside(options, "more", false)) : null;
+    const fields = schema.prefixItems.map((item, i) =>
+      fieldOf(item, inside(options, resolved(item, options.root).title ?? `${options.name} ${i + 1}`, i < least)));
+    const rest = schema.items && typeof schema.items === "object"
+      ? new ListField({ type: "array", items: schema.items }, inside(options, "more", false)) : null;
     super(schema, options, h("div", { class: "group-fields" }, fields.map((field) => field.element), rest?.element));
     Object.assign(this, { fields, rest });
   }
@@ -271,7 +284,8 @@ export class TupleField extends Group {
 class UnionField extends Group {
   constructor(schema, choices, options) {
     const place = h("div");
-    const select = h("select", { "aria-label": `Kind of ${options.name}`, onchange: () => this.choose(Number(select.value)) },
+    const select = h("select", { "aria-label": `Kind of ${options.name}`,
+      onchange: () => this.choose(Number(select.value)) },
       choices.map((choice, i) => h("option", { value: String(i) }, choice.title ?? wordsOf(choice))));
     super(schema, options, [h("div", { class: "field" }, select), place], { words: "one of several kinds" });
     Object.assign(this, { place, select, choices, options });
@@ -280,7 +294,8 @@ class UnionField extends Group {
 
   choose(index) {
     this.select.value = String(index);
-    this.field = fieldOf(this.choices[index], { ...inside(this.options, this.options.name), depth: this.options.depth + 1 });
+    this.field = fieldOf(this.choices[index],
+      { ...inside(this.options, this.options.name), depth: this.options.depth + 1 });
     this.place.replaceChildren(this.field.element);
   }
 

@@ -54,7 +54,8 @@ export function live(path, listener, { signal, resume = false }) {
   };
 
   async function start() {
-    if (stop || over || signal.aborted) return;
+    // A tab that was opened behind others begins when it is looked at.
+    if (stop || over || signal.aborted || document.hidden) return;
     const own = new AbortController();
     stop = own;
     try {
@@ -87,7 +88,7 @@ export function live(path, listener, { signal, resume = false }) {
   return {
     /** Begin again after the service had ended it: the job has a new run. */
     again() {
-      if (!document.hidden) over = false;
+      over = false;
       start();
     },
   };
@@ -106,8 +107,11 @@ export function every(seconds, work, signal) {
     }
     busy = true;
     again = false;
-    await work();
-    busy = false;
+    try {
+      await work();
+    } finally {
+      busy = false;
+    }
     if (!signal.aborted) timer = setTimeout(tick, (again ? 1 : seconds) * 1000);
   }
   const tick = () => (document.hidden ? undefined : run());

@@ -1,6 +1,7 @@
 // Pieces that several views are made of.
 
 import { asking } from "./api.js";
+import { curlOf } from "./curl.js";
 import { fill, h, unique } from "./dom.js";
 import { bytes } from "./format.js";
 import { icon } from "./icons.js";
@@ -49,7 +50,8 @@ export const row = (attributes, ...cells) => h("tr", { role: "row", ...attribute
 
 /** Where a view is. above: [name, address]. */
 export const crumbs = ([name, address], here) =>
-  h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: address }, name), " / ", h("span", null, here));
+  h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: address }, name), " / ",
+    h("span", null, here));
 
 /** Something small to say instead of content. */
 export const note = (...children) => h("p", { class: "note" }, ...children);
@@ -63,7 +65,8 @@ export function trouble(problem, retry) {
     "div", { class: "trouble", role: "alert" },
     h("p", null, h("strong", null, problem.title ?? "This page made a mistake")),
     h("p", null, problem.detail || (problem.title ? "" : String(problem.message))),
-    retry && h("p", null, h("button", { type: "button", "data-again": problem.status === 0 || problem.status === 503, onclick: () => again(retry, problem) }, "Try again")),
+    retry && h("p", null, h("button", { type: "button", "data-again": problem.status === 0 || problem.status === 503,
+      onclick: () => again(retry, problem) }, "Try again")),
   );
 }
 
@@ -85,14 +88,20 @@ export function toast(text, kind = "good") {
 export const toastProblem = (error) => toast(error.detail || error.title || String(error.message), "bad");
 
 /** Put text on the clipboard; where that is not allowed, show it to be copied by hand. */
-export async function copy(text, what) {
+export async function copy(text, what, hint = "") {
   try {
     await navigator.clipboard.writeText(text);
-    toast(`${what} copied`);
+    toast(`${what} copied${hint}`);
   } catch {
     const field = h("textarea", { readonly: true, rows: 6, value: text, "aria-label": what });
     await ask(`Copy the ${what.toLowerCase()}`, [field], { yes: "Done", no: null });
   }
+}
+
+/** Copy the command that submits. What is shown as *** is not known here. */
+export function copyCommand(submission) {
+  const command = curlOf(submission);
+  copy(command, "Command", command.includes('"***"') ? "; put the secrets in place of ***" : "");
 }
 
 export const copyButton = (text, what) =>
@@ -107,8 +116,9 @@ export function ask(title, content, { yes, no = "Keep as it is", danger = false 
     h("h2", { id }, title),
     ...content,
     h("div", { class: "dialog-buttons" },
-      no && h("button", { type: "button", onclick: () => dialog.close() }, no),
-      h("button", { type: "button", class: danger ? "danger" : "primary", autofocus: true, onclick: () => dialog.close("yes") }, yes)),
+      no && h("button", { type: "button", autofocus: danger, onclick: () => dialog.close() }, no),
+      h("button", { type: "button", class: danger ? "danger" : "primary", autofocus: !danger,
+        onclick: () => dialog.close("yes") }, yes)),
   );
   document.body.append(dialog);
   dialog.showModal();
@@ -126,13 +136,25 @@ export function textBox(text, label) {
   const code = h("code", null, text.slice(0, SHOWN));
   pre.append(code);
   if (text.length <= SHOWN) return h("div", { class: "box-outer" }, pre, copyButton(() => text, label));
-  const more = h("button", { type: "button", class: "quiet", onclick: () => (fill(code, text), more.remove(), pre.focus()) },
+  const more = h("button", { type: "button", class: "quiet",
+    onclick: () => (fill(code, text), more.remove(), pre.focus()) },
     `Show all ${bytes(text.length)}`);
   return h("div", { class: "box-outer" }, pre, copyButton(() => text, label), more);
 }
 
-/** JSON, indented. */
-export const jsonBox = (value, label) => textBox(write(value, 2), label);
+/** JSON, indented, with its names set off. */
+export function jsonBox(value, label) {
+  const text = write(value, 2);
+  const box = textBox(text, label);
+  if (text.length <= SHOWN) fill(box.querySelector("code"), setOff(text));
+  return box;
+}
+
+function setOff(text) {
+  // As `write` sets it: a name begins its line, and ends with a colon.
+  return text.split(/^( *"(?:[^"\\]|\\.)*":)/m)
+    .map((piece, i) => (i % 2 ? h("span", { class: "json-name" }, piece) : piece));
+}
 
 /** A command to paste into a terminal. */
 export const commandBox = (text) => textBox(text, "command");
@@ -159,13 +181,15 @@ export function progressBar(label) {
     element.classList.toggle("unknown", !known);
     describe(track, progress, known);
     fill(words, h("span", { class: "progress-message" }, progress.message ?? ""),
-      h("span", { class: "number" }, known ? `${progress.done} of ${progress.total} · ${Math.floor(share * 100)} %` : `${progress.done} done`));
+      h("span", { class: "number" },
+        known ? `${progress.done} of ${progress.total} · ${Math.floor(share * 100)} %` : `${progress.done} done`));
   }
   return { element, show };
 }
 
 function describe(track, progress, known) {
-  track.setAttribute("aria-valuetext", [progress.message, known ? `${progress.done} of ${progress.total}` : `${progress.done}`]
+  track.setAttribute("aria-valuetext",
+    [progress.message, known ? `${progress.done} of ${progress.total}` : `${progress.done}`]
     .filter(Boolean).join(", "));
   if (!known) return track.removeAttribute("aria-valuenow");
   track.setAttribute("aria-valuemin", "0");

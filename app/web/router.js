@@ -19,7 +19,7 @@ function decoded(part) {
 export function toHash(parts, query = {}) {
   const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    for (const item of [value].flat()) if (item !== null && item !== undefined && item !== "") params.append(name, item);
+    [value].flat().filter((item) => (item ?? "") !== "").forEach((item) => params.append(name, item));
   }
   const text = params.toString();
   return `#/${parts.map(encodeURIComponent).join("/")}${text ? `?${text}` : ""}`;

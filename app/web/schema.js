@@ -20,7 +20,8 @@ function referred(ref, root) {
 
 /** Return the choices of an `anyOf` or `oneOf`, without null: {choices, nullable}; or null if it is none. */
 export function choicesOf(schema, root) {
-  const all = schema.anyOf ?? schema.oneOf ?? (Array.isArray(schema.type) ? schema.type.map((type) => ({ ...schema, type })) : null);
+  const all = schema.anyOf ?? schema.oneOf
+    ?? (Array.isArray(schema.type) ? schema.type.map((type) => ({ ...schema, type })) : null);
   if (!all) return null;
   const choices = all.map((choice) => resolved(choice, root)).filter((choice) => choice.type !== "null");
   return { choices, nullable: choices.length < all.length };
@@ -40,11 +41,17 @@ function objectKind(schema) {
   return !schema.properties && more ? "map" : "json";
 }
 
-const TYPES = { string: "text", integer: "whole number", number: "number", boolean: "yes or no", array: "list", object: "object" };
-const FORMATS = { date: "date", "date-time": "date and time", time: "time", uuid: "UUID", email: "email address", uri: "address", password: "secret", binary: "text", duration: "duration" };
+const TYPES = {
+  string: "text", integer: "whole number", number: "number", boolean: "yes or no", array: "list", object: "object",
+};
+const FORMATS = {
+  date: "date", "date-time": "date and time", time: "time", uuid: "UUID", email: "email address", uri: "address",
+  password: "secret", binary: "text", duration: "duration",
+};
 
-/** Return in a few words what a value is like. */
+/** Return in a few words what a value is like. `hint` is no word of JSON Schema's but of our own forms'. */
 export function wordsOf(schema) {
+  if ("hint" in schema) return schema.hint;
   if (schema.enum || "const" in schema) return "one of a few";
   if (schema.items?.type && schema.type === "array") return `list of ${plural(TYPES[schema.items.type] ?? "values")}`;
   const type = FORMATS[schema.format] ?? TYPES[schema.type] ?? "JSON";
@@ -73,6 +80,8 @@ export function accepts(schema, value) {
   if (value !== null && typeof value === "object" && !("source" in value)) {
     return schema.type === "object" && (schema.required ?? []).every((name) => name in value);
   }
-  const types = { string: ["string"], number: ["number", "integer"], boolean: ["boolean"], object: ["number", "integer"] }[typeof value];
+  const numbers = ["number", "integer"];
+  // An exact number is an object.
+  const types = { string: ["string"], number: numbers, boolean: ["boolean"], object: numbers }[typeof value];
   return types?.includes(schema.type) ?? false;
 }

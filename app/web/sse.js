@@ -75,7 +75,9 @@ export async function follow(path, listener, { signal, from = null }) {
 }
 
 const open = (path, id, signal) =>
-  call("GET", path, { signal, headers: { Accept: "text/event-stream", ...(id === null ? {} : { "Last-Event-ID": id }) } });
+  call("GET", path, {
+    signal, headers: { Accept: "text/event-stream", ...(id === null ? {} : { "Last-Event-ID": id }) },
+  });
 
 /** Read one answer to its end. Returns the last id, and whether there was anything. */
 async function read(response, listener, id, signal) {

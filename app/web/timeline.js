@@ -11,9 +11,12 @@ const WORDS = {
   waiting: "waiting", retrying: "waiting for the next attempt", running: "running",
   succeeded: "succeeded", failed: "failed", cancelled: "cancelled", ended: "ended",
 };
-const LEGEND = { waiting: "Waiting", retrying: "Between attempts", running: "Running", succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled", ended: "Ended" };
+const LEGEND = {
+  waiting: "Waiting", retrying: "Between attempts", running: "Running",
+  succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled", ended: "Ended",
+};
 
-/** run: {number, many, from, to, due, pieces: [{look, from, to, number?, open?}]}, times in milliseconds. */
+/** run: {number, many, from, to, pieces: [{look, from, to, number?, open?}]}, times in milliseconds. */
 export function timeline(run) {
   const pieces = placed(run);
   const title = run.many ? `Run ${run.number}` : "Timeline";
@@ -26,7 +29,8 @@ export function timeline(run) {
       pieces.map(({ piece, x, width }) =>
         svg("g", null,
           svg("title", null, told(piece)),
-          svg("rect", { class: `piece piece-${piece.look}${piece.open ? " piece-open" : ""}`, x, y: 0, width, height: HEIGHT })))),
+          svg("rect", { class: `piece piece-${piece.look}${piece.open ? " piece-open" : ""}`, x, y: 0, width,
+            height: HEIGHT })))),
     h("div", { class: "timeline-axis" },
       h("span", null, clockSeconds(new Date(run.from).toISOString())),
       h("span", { class: "timeline-length" }, duration((run.to - run.from) / 1000)),
@@ -34,7 +38,10 @@ export function timeline(run) {
   );
 }
 
-const told = (piece) => `${piece.number ? `attempt ${piece.number} ` : ""}${WORDS[piece.look]} ${piece.open ? "for " : ""}${duration((piece.to - piece.from) / 1000)}`;
+function told({ look, number, open, from, to }) {
+  const who = number ? `attempt ${number} ` : "";
+  return `${who}${WORDS[look]} ${open ? "for " : ""}${duration((to - from) / 1000)}`;
+}
 
 /** Give each piece its place, by its time; short ones are widened, and the others give way. */
 function placed(run) {

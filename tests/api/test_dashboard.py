@@ -112,3 +112,12 @@ def test_every_file_in_the_folder_is_one_that_is_served():
     files = [path for path in WEB.rglob("*") if path.is_file()]
     strangers = [path.name for path in files if path.suffix not in {".html", *TYPES}]
     assert strangers == []
+
+
+def test_the_readme_shows_pictures_that_are_there_and_not_heavy():
+    root = WEB.parents[1]
+    shown = re.findall(r"docs/[\w-]+\.png", (root / "README.md").read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(f"docs/{path.name}" for path in (root / "docs").glob("*.png"))
+    assert len(shown) == 5
+    for name in shown:
+        assert (root / name).stat().st_size < 150 * 1024, name

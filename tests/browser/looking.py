@@ -1,8 +1,22 @@
 """How tests find their way through the pages: by what a person, or a screen reader, finds there."""
 
 import re
+from importlib.resources import files
 
 from playwright.sync_api import Locator, Page, expect
+
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+WORST = """async () => (await axe.run()).violations
+  .filter(violation => ["serious", "critical"].includes(violation.impact))
+  .map(({ id, nodes }) => `${id}: ${nodes.map(node => `${node.html} ${node.failureSummary}`).join("; ")}`)"""
+
+
+def what_keeps_people_out(page: Page) -> list[str]:
+    """Return what axe-core finds serious or critical in the page as it is."""
+    page.evaluate(AXE)
+    found: list[str] = page.evaluate(WORST)
+    return found
 
 
 def go(page: Page, view: str) -> None:

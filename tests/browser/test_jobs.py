@@ -132,6 +132,23 @@ def test_many_are_cancelled_at_once_and_retried_at_once(house, visit):
     assert [house.job(job)["run"] for job in jobs] == [2, 2, 1, 1]
 
 
+def test_all_that_fit_the_filters_are_cancelled_on_every_page_once_that_is_confirmed(house, visit):
+    body = {"jobs": [{"task": "add", "args": [n], "queue": "legion", "delay": 3600} for n in range(70)]}
+    house.client.post("/jobs/batch", json=body)
+    page, _ = visit(house)
+    open_list(page, queue="legion")
+    expect(rows(page)).to_have_count(50)
+    page.get_by_role("checkbox", name="Select all on this page").check()
+    page.get_by_role("button", name="Select all that fit the filters, on every page").click()
+    page.get_by_role("group", name="Selected jobs").get_by_role("button", name="Cancel").click()
+    question = page.get_by_role("dialog", name="Cancel all jobs that fit?")
+    expect(question).to_contain_text("queue=legion")
+    question.get_by_role("button", name="Cancel all").click()
+    expect(page.get_by_text("70 jobs asked to cancel")).to_be_visible()
+    left = house.client.get("/jobs", params={"queue": "legion", "state": "pending"}).json()["jobs"]
+    assert left == []
+
+
 def test_a_job_changes_where_it_stands(house, visit):
     job = house.submit("stubborn", "still", queue="live")
     house.until_running(job["id"])

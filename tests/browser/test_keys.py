@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import housed
-from tests.browser.looking import go, open_list, row, rows
+from tests.browser.looking import go, open_list, row, rows, what_keeps_people_out
 
 BOOKS, OPS = "s3cret-of-books", "s3cret-of-ops"
 
@@ -49,6 +49,7 @@ def test_the_page_asks_for_a_key(page):
     expect(dialog(page)).to_be_visible()
     expect(dialog(page).get_by_label("Key", exact=True)).to_be_focused()
     expect(dialog(page).get_by_label("Key", exact=True)).to_have_attribute("type", "password")
+    assert what_keeps_people_out(page) == []
 
 
 def test_a_wrong_key_is_refused_and_another_one_can_be_given(page, guarded):

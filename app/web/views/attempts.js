@@ -13,16 +13,21 @@ const SHOWN = 100; // attempts, the newest ones
 export function attemptsPanel() {
   const picture = h("div", { class: "timelines" });
   const { element, body } = table("Attempts", [
-    { name: "Attempt" }, { name: "How it ended" }, { name: "Started", class: "col-time" }, { name: "Took", class: "col-number" }, { name: "Worker" },
+    { name: "Attempt" }, { name: "How it ended" }, { name: "Started", class: "col-time" },
+    { name: "Took", class: "col-number" }, { name: "Worker" },
   ], "attempts-table");
-  const scroller = h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Attempts as a table" }, element);
+  const scroller = h("div", { class: "attempts-scroll", tabindex: 0, role: "group",
+    "aria-label": "Attempts as a table" }, element);
   const content = h("div");
   let last = "";
   let timer;
 
   function show(job, begun) {
     clearInterval(timer);
-    const draw = () => (picture.isConnected || !last ? fill(picture, runsOf(job, begun).map(timeline)) : clearInterval(timer));
+    const draw = () => {
+      if (picture.isConnected || !last) fill(picture, runsOf(job, begun).map(timeline));
+      else clearInterval(timer);
+    };
     // Only the running part of the picture grows by itself.
     if (!isDone(job)) timer = setInterval(draw, 1000);
     draw();
@@ -47,7 +52,8 @@ function attemptRow(attempt, job) {
 }
 
 function ending(attempt, job) {
-  if (attempt.exception) return h("span", { class: "failure" }, cut(`${attempt.exception.type}: ${attempt.exception.message}`, 200));
+  if (attempt.exception) return h("span", { class: "failure" },
+    cut(`${attempt.exception.type}: ${attempt.exception.message}`, 200));
   if (!attempt.finished_at) return "Running";
   return LOOKS[lookOfAttempt(attempt, job)];
 }
@@ -77,18 +83,20 @@ function runsOf(job, begun) {
 
 function runOf(number, attempts, job, begun) {
   const current = number === job.run;
-  const from = Date.parse(begun.get(number) ?? (number === 1 ? job.created_at : (attempts[0]?.started_at ?? job.run_at)));
+  const first = number === 1 ? job.created_at : (attempts[0]?.started_at ?? job.run_at);
+  const from = Date.parse(begun.get(number) ?? first);
   const pieces = [];
   let at = from;
   for (const attempt of attempts) {
     const started = Date.parse(attempt.started_at);
     if (started > at) pieces.push({ look: pieces.length ? "retrying" : "waiting", from: at, to: started });
     at = attempt.finished_at ? Date.parse(attempt.finished_at) : now();
-    pieces.push({ look: lookOfAttempt(attempt, job), from: started, to: at, number: attempt.number, open: !attempt.finished_at });
+    pieces.push({ look: lookOfAttempt(attempt, job), from: started, to: at, number: attempt.number,
+      open: !attempt.finished_at });
   }
   const end = current ? endOf(job, at) : at;
   if (end > at) pieces.push({ look: pieces.length ? "retrying" : "waiting", from: at, to: end, open: !isDone(job) });
-  return { number, many: job.run > 1, from, to: Math.max(end, at), due: current && job.state === "pending" ? Date.parse(job.run_at) : null, pieces };
+  return { number, many: job.run > 1, from, to: Math.max(end, at), pieces };
 }
 
 /** Until when there is something to show. */

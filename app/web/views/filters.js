@@ -39,9 +39,11 @@ export function fits(values, event) {
 /** Return the form: {element, show(values), fault(errors)}. change: called with the values when they are others. */
 export function filterForm(values, change, signal) {
   const fields = makeFields();
-  const clear = h("button", { type: "button", class: "quiet", onclick: () => (show({}), apply()) }, icon("close"), "Clear filters");
+  const clear = h("button", { type: "button", class: "quiet", onclick: () => (show({}), apply()) }, icon("close"),
+    "Clear filters");
   // Only where there is little room; elsewhere the fields are always there.
-  const more = h("button", { type: "button", class: "filters-more", "aria-expanded": "false", "aria-controls": "filters-fields",
+  const more = h("button", { type: "button", class: "filters-more", "aria-expanded": "false",
+    "aria-controls": "filters-fields",
     onclick: () => open(!element.classList.contains("open")) }, "Filters");
   let timer;
 
@@ -180,4 +182,5 @@ async function suggest(fields, signal) {
   }
 }
 
-const offer = (field, names) => fill(field.element.querySelector("datalist"), names.map((name) => h("option", { value: name })));
+const offer = (field, names) => fill(field.element.querySelector("datalist"),
+  names.map((name) => h("option", { value: name })));

@@ -3,11 +3,13 @@
 import { cancelJob, get, isAbort, jobPath, retryJob } from "../api.js";
 import { time } from "../clock.js";
 import { announce } from "../connection.js";
-import { curlOf, submissionOf } from "../curl.js";
+import { submissionOf } from "../curl.js";
 import { fill, h, set } from "../dom.js";
 import { between, cut, duration, plural, shortId } from "../format.js";
 import { coalesced, live } from "../live.js";
-import { copy, copyButton, crumbs, facts, jsonBox, loading, note, panel, progressBar, textBox, toastProblem, trouble } from "../parts.js";
+import {
+  copyButton, copyCommand, crumbs, facts, jsonBox, loading, note, panel, progressBar, textBox, toastProblem, trouble,
+} from "../parts.js";
 import { toHash } from "../router.js";
 import { canCancel, canRetry, dueLater, isDone, lookOf, showBadge, truthOf } from "../states.js";
 import { attemptsPanel } from "./attempts.js";
@@ -39,9 +41,14 @@ class JobView {
       this.show(job);
     } catch (error) {
       if (isAbort(error)) return;
-      if (this.job === null || error.status === 404) fill(this.element, crumbs(["Jobs", "#/jobs"], shortId(this.id)), h("h1", null, this.title), trouble(error, () => this.restart()));
+      if (this.job === null || error.status === 404) this.showTrouble(error);
       else if (error.status) toastProblem(error);
     }
+  }
+
+  showTrouble(error) {
+    fill(this.element, crumbs(["Jobs", "#/jobs"], shortId(this.id)), h("h1", null, this.title),
+      trouble(error, () => this.restart()));
   }
 
   restart() {
@@ -83,7 +90,7 @@ class JobView {
       cancel: button("Cancel", () => this.change(cancelJob, "cancel"), "danger-quiet"),
       retry: button("Retry", () => this.change(retryJob, "retry"), "primary"),
       again: h("a", { class: "button", role: "button", onkeydown: pressed }, "Submit again"),
-      curl: button("Copy as curl", () => copy(curlOf(submissionOf(this.job)), "Command")),
+      curl: button("Copy as curl", () => copyCommand(submissionOf(this.job))),
     };
   }
 
@@ -92,9 +99,7 @@ class JobView {
     const hadFocus = document.activeElement === button;
     button.disabled = true;
     try {
-      const job = await deed(this.id);
-      this.show(job);
-      announce(name === "retry" ? "The job will run again" : job.state === "running" ? "The job is asked to stop" : "The job is cancelled");
+      this.show(await deed(this.id));
     } catch (error) {
       toastProblem(error);
       this.refetch();
@@ -107,12 +112,14 @@ class JobView {
   show(job) {
     // Answers may overtake each other.
     if (this.job && job.version < this.job.version) return;
-    if (this.job && lookOf(job) !== lookOf(this.job)) announce(`The job is ${lookOf(job)}`);
+    if (this.job && lookOf(job) !== lookOf(this.job)) announce(`The job ${SPOKEN[lookOf(job)]}`);
     this.job = job;
     showBadge(this.state, job);
     this.once("truth", job.cancellation && [job.cancellation, job.finished_at], () => this.showTruth(job));
-    this.once("progress", [job.progress, job.state], () => this.progress.show(isDone(job) && job.outcome === "succeeded" ? null : job.progress));
-    this.once("facts", [job.state, job.attempt, job.run_at, job.started_at, job.finished_at, job.priority, job.tags, job.losses], () => fill(this.facts, factsOf(job)));
+    this.once("progress", [job.progress, job.state],
+      () => this.progress.show(isDone(job) && job.outcome === "succeeded" ? null : job.progress));
+    this.once("facts", [job.state, job.attempt, job.run_at, job.started_at, job.finished_at, job.priority, job.tags,
+      job.losses], () => fill(this.facts, factsOf(job)));
     this.once("input", [job.args, job.kwargs], () => fill(this.input, inputOf(job)));
     this.once("outcome", [job.outcome, job.result, job.exception], () => fill(this.outcome, outcomeOf(job)));
     this.attempts.show(job, this.begun);
@@ -166,6 +173,11 @@ class JobView {
   }
 }
 
+const SPOKEN = {
+  pending: "waits", running: "runs", stopping: "is asked to stop",
+  succeeded: "has succeeded", failed: "has failed", cancelled: "is cancelled",
+};
+
 /** A link that looks like a button is pressed like one. */
 function pressed(event) {
   if (event.key === " ") {
@@ -180,7 +192,8 @@ function factsOf(job) {
   return facts([
     ["Queue", h("a", { href: toHash(["jobs"], { queue: job.queue }) }, job.queue)],
     ["Task", h("a", { href: toHash(["jobs"], { task: job.task }) }, job.task)],
-    Object.keys(job.tags).length > 0 && ["Tags", h("span", { class: "tags" }, Object.entries(job.tags).map(([name, value]) =>
+    Object.keys(job.tags).length > 0 && ["Tags",
+      h("span", { class: "tags" }, Object.entries(job.tags).map(([name, value]) =>
       h("a", { class: "tag", href: toHash(["jobs"], { tag: [`${name}:${value}`] }) }, cut(`${name}:${value}`, 80))))],
     job.key !== null && ["Key", h("code", null, job.key)],
     ["Submitted", time(job.created_at, "at"), h("span", { class: "muted" }, ", ", time(job.created_at))],

@@ -19,7 +19,7 @@ export const COLUMNS = [
   { name: "Took", class: "col-number" },
 ];
 
-const TAGS_SHOWN = 3;
+const TAGS_SHOWN = 2;
 
 export class JobRow {
   /** selected: called when it is selected, or not any more. */
@@ -38,7 +38,7 @@ export class JobRow {
       cell("Task", "col-task", h("span", { class: "name" }, job.task), tags(job.tags)),
       cell("Status", "col-state", this.state),
       this.details,
-      cell("Queue", "col-queue", job.queue),
+      cell("Queue", "col-queue", h("span", { title: job.queue }, job.queue)),
       this.created,
       this.took,
     );
@@ -61,7 +61,9 @@ export class JobRow {
   /** Note what an event says; `draw` shows it. */
   hear(type, data) {
     const job = this.job;
-    if (type === "progress") this.job = { ...job, progress: { done: data.done, total: data.total, message: data.message } };
+    if (type === "progress") {
+      this.job = { ...job, progress: { done: data.done, total: data.total, message: data.message } };
+    }
     if (type !== "state") return;
     const { state, outcome, run, attempt, exception, at } = data;
     const cancellation = data.cancellation && { requested_at: at, ...job.cancellation, ...data.cancellation };
@@ -92,7 +94,8 @@ export class JobRow {
 function tags(tags) {
   const pairs = Object.entries(tags);
   if (!pairs.length) return null;
-  const shown = pairs.slice(0, TAGS_SHOWN).map(([name, value]) => h("span", { class: "tag" }, cut(`${name}:${value}`, 40)));
+  const shown = pairs.slice(0, TAGS_SHOWN)
+    .map(([name, value]) => h("span", { class: "tag" }, cut(`${name}:${value}`, 40)));
   const more = pairs.length - shown.length;
   return h("span", { class: "tags" }, shown, more > 0 && h("span", { class: "tag" }, `+${more}`));
 }
@@ -130,7 +133,8 @@ function running({ progress }) {
   const share = progress.total > 0 ? Math.min(1, progress.done / progress.total) : null;
   const bar = share !== null && meter(share);
   const words = share === null ? `${progress.done} done` : `${Math.floor(share * 100)} %`;
-  return [bar, h("span", { class: "number" }, words), progress.message && h("span", { class: "muted" }, ` ${cut(progress.message, 60)}`)];
+  return [bar, h("span", { class: "number" }, words),
+    progress.message && h("span", { class: "muted" }, ` ${cut(progress.message, 60)}`)];
 }
 
 function meter(share) {

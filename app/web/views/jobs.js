@@ -154,7 +154,8 @@ class JobsView {
         h("p", null, h("a", { href: "#/jobs" }, "Show all jobs")));
     }
     return h("div", { class: "empty" }, h("h2", null, "No jobs yet"),
-      h("p", null, "Submit the first one from a terminal, or with the form of ", h("a", { href: "#/tasks" }, "a task"), "."),
+      h("p", null, "Submit the first one from a terminal, or with the form of ",
+        h("a", { href: "#/tasks" }, "a task"), "."),
       commandBox(sampleCommand()));
   }
 
@@ -162,7 +163,8 @@ class JobsView {
     const stack = history.state?.stack ?? [];
     fill(this.pager,
       this.cursor && h("a", { class: "button", href: toHash(["jobs"], queryOf(this.values)) }, "Newest"),
-      this.cursor && stack.length > 1 && h("button", { type: "button", onclick: () => this.newer(stack) }, icon("back"), "Newer"),
+      this.cursor && stack.length > 1 && h("button", { type: "button", onclick: () => this.newer(stack) },
+        icon("back"), "Newer"),
       this.next && h("button", { type: "button", onclick: () => this.older() }, "Older", icon("next")));
   }
 

@@ -18,7 +18,8 @@ export class LogView {
     this.draw = coalesced(() => this.flush(), signal);
     this.lines = h("div", { class: "log-lines" });
     // A log is read out as it comes, which with hundreds of lines a second nobody could bear.
-    this.box = h("div", { class: "log", role: "log", "aria-label": "Log", "aria-live": "off", tabindex: 0, onscroll: () => this.scrolled() }, this.lines);
+    this.box = h("div", { class: "log", role: "log", "aria-label": "Log", "aria-live": "off", tabindex: 0,
+      onscroll: () => this.scrolled() }, this.lines);
     this.follow = h("input", { type: "checkbox", id: "log-follow", checked: true, onchange: () => this.end() });
     this.above = h("p", { class: "note log-note", hidden: true });
     this.none = note("Nothing was logged or printed.");
@@ -67,7 +68,8 @@ export class LogView {
 
   nodesOf(line) {
     const attempt = `${line.run} ${line.attempt}`;
-    const head = attempt === this.attempt ? [] : [h("div", { class: "log-head" }, line.run > 1 ? `Run ${line.run}, attempt ${line.attempt}` : `Attempt ${line.attempt}`)];
+    const title = line.run > 1 ? `Run ${line.run}, attempt ${line.attempt}` : `Attempt ${line.attempt}`;
+    const head = attempt === this.attempt ? [] : [h("div", { class: "log-head" }, title)];
     this.attempt = attempt;
     const level = line.level.toLowerCase();
     return [...head, h("div", { class: `log-line level-${/^[a-z]+$/.test(level) ? level : "other"}` },

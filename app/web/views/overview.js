@@ -4,11 +4,13 @@ import { call, get, getIfThere, isAbort } from "../api.js";
 import { time } from "../clock.js";
 import { latencyChart, throughputChart } from "../chart.js";
 import { sampleCommand } from "../curl.js";
-import { fill, h, say } from "../dom.js";
+import { fill, h, keyed, say, set } from "../dom.js";
 import { count, cut, duration, shortId } from "../format.js";
 import { icon } from "../icons.js";
 import { every, live } from "../live.js";
-import { cell, commandBox, headCell, loading, note, panel, row, table, toast, toastProblem, trouble } from "../parts.js";
+import {
+  cell, commandBox, headCell, loading, note, panel, row, table, toast, toastProblem, trouble,
+} from "../parts.js";
 import { toHash } from "../router.js";
 import { workersPanel } from "./workers.js";
 
@@ -49,7 +51,8 @@ class Overview {
       soon ??= setTimeout(() => ((soon = null), this.refresh()), 2000);
     };
     this.signal.addEventListener("abort", () => clearTimeout(soon));
-    live("/events", { event: (type) => type === "state" && look(), gap: look, opened: () => this.failed && look() }, { signal: this.signal });
+    live("/events", { event: (type) => type === "state" && look(), gap: look, opened: () => this.failed && look() },
+      { signal: this.signal });
   }
 
   async load() {
@@ -70,7 +73,8 @@ class Overview {
   }
 
   show(stats, queues, workers) {
-    this.once("counts", [stats?.jobs ?? queues, stats?.hour], () => this.showCounts(stats?.jobs ?? countsOf(queues), stats?.hour));
+    this.once("counts", [stats?.jobs ?? queues, stats?.hour],
+      () => this.showCounts(stats?.jobs ?? countsOf(queues), stats?.hour));
     this.once("queues", queues, () => this.queues.show(queues));
     this.once("workers", workers, () => this.workers.show(workers));
     this.once("failures", stats && stats.failures, () => this.failures.show(stats && stats.failures));
@@ -119,14 +123,16 @@ function tilesIn(list) {
     const [number, under] = [h("span", { class: "tile-number" }), h("span", { class: "tile-under" })];
     tiles[state] = { number, under };
     return h("li", null, h("a", { class: `tile tile-${state}`, href: toHash(["jobs"], { state }) },
-      h("span", { class: "tile-name" }, icon(TILE_ICONS[state]), state[0].toUpperCase() + state.slice(1)), number, under));
+      h("span", { class: "tile-name" }, icon(TILE_ICONS[state]), state[0].toUpperCase() + state.slice(1)),
+      number, under));
   }));
   return tiles;
 }
 
 const firstJob = () =>
   panel("No jobs yet", { class: "first" },
-    h("p", null, "Submit the first one from a terminal, or with the form of ", h("a", { href: "#/tasks" }, "a task"), "."),
+    h("p", null, "Submit the first one from a terminal, or with the form of ",
+      h("a", { href: "#/tasks" }, "a task"), "."),
     commandBox(sampleCommand()));
 
 class HourPanel {
@@ -153,13 +159,14 @@ class HourPanel {
 }
 
 class QueuesPanel {
+  /** changed: called when a queue was paused or resumed. */
   constructor(changed) {
-    this.changed = changed;
     const { element, body } = table("Queues with jobs that wait or run", [
       { name: "Queue" }, { name: "Waiting", class: "col-number" }, { name: "Running", class: "col-number" },
       { name: "Oldest", class: "col-number" }, { name: "Pause", hidden: true, class: "col-action" },
     ], "queues-table");
-    [this.table, this.body] = [element, body];
+    this.table = element;
+    this.rows = keyed(body, (queue) => new QueueRow(queue, changed));
     this.none = note("No queue has jobs that wait or run.");
     this.element = panel("Queues", {}, this.none, element);
   }
@@ -167,26 +174,37 @@ class QueuesPanel {
   show(queues) {
     this.none.hidden = queues.length > 0;
     this.table.hidden = !queues.length;
-    const focused = document.activeElement?.dataset?.queue;
-    fill(this.body, queues.map((queue) => this.row(queue)));
-    if (focused !== undefined) [...this.body.querySelectorAll("button")].find((button) => button.dataset.queue === focused)?.focus();
+    this.rows(queues.map((queue) => [queue.name, queue]));
+  }
+}
+
+class QueueRow {
+  constructor(queue, changed) {
+    this.changed = changed;
+    this.paused = h("span", { class: "tag tag-paused" }, "paused");
+    this.numbers = ["Waiting", "Running", "Oldest"].map((name) => cell(name, "col-number"));
+    this.button = h("button", { type: "button", class: "small", onclick: () => this.toggle() });
+    this.element = row({},
+      headCell("Queue", "", h("a", { href: toHash(["jobs"], { queue: queue.name }) }, queue.name), this.paused),
+      this.numbers, cell("", "col-action", this.button));
   }
 
-  row(queue) {
+  show(queue) {
+    this.queue = queue;
     const verb = queue.paused ? "Resume" : "Pause";
-    return row({},
-      headCell("Queue", "", h("a", { href: toHash(["jobs"], { queue: queue.name }) }, queue.name), queue.paused && h("span", { class: "tag tag-paused" }, "paused")),
-      cell("Waiting", "col-number", count(queue.pending)),
-      cell("Running", "col-number", count(queue.running)),
-      cell("Oldest", "col-number", queue.oldest_age === null ? "–" : duration(queue.oldest_age)),
-      cell("", "col-action", h("button", { type: "button", class: "small", "data-queue": queue.name, "aria-label": `${verb} ${queue.name}`,
-        onclick: () => this.toggle(queue) }, verb)));
+    this.paused.hidden = !queue.paused;
+    const numbers = [count(queue.pending), count(queue.running),
+      queue.oldest_age === null ? "–" : duration(queue.oldest_age)];
+    this.numbers.forEach((number, i) => say(number, numbers[i]));
+    say(this.button, verb);
+    set(this.button, "aria-label", `${verb} ${queue.name}`);
   }
 
-  async toggle(queue) {
+  async toggle() {
+    const { name, paused } = this.queue;
     try {
-      await call("POST", `/queues/${queue.name.split("/").map(encodeURIComponent).join("/")}/${queue.paused ? "resume" : "pause"}`);
-      toast(queue.paused ? `The jobs of ${queue.name} run again` : `${queue.name} starts no more jobs until it is resumed`);
+      await call("POST", `/queues/${name.split("/").map(encodeURIComponent).join("/")}/${paused ? "resume" : "pause"}`);
+      toast(paused ? `The jobs of ${name} run again` : `${name} starts no more jobs until it is resumed`);
     } catch (error) {
       toastProblem(error);
     }
@@ -199,7 +217,8 @@ class FailuresPanel {
     const { element, body } = table("Failures of the last hour, by exception and task", [
       { name: "Exception" }, { name: "Times", class: "col-number" }, { name: "Latest", class: "col-time" },
     ], "failures");
-    [this.table, this.body] = [element, body];
+    this.table = element;
+    this.rows = keyed(body, (failure) => new FailureRow(failure));
     this.none = note("");
     this.element = panel("Failures of the last hour", {}, this.none, element);
   }
@@ -208,12 +227,29 @@ class FailuresPanel {
     this.table.hidden = !failures?.length;
     this.none.hidden = !this.table.hidden;
     say(this.none, failures ? "No job failed." : ABSENT);
-    fill(this.body, (failures ?? []).map((failure) => row({},
-      headCell("Exception", "", h("a", { class: "failure-type", href: toHash(["jobs"], { outcome: "failed", task: failure.task }) }, failure.type),
-        h("span", { class: "muted" }, " in ", failure.task),
-        h("span", { class: "failure-message" }, cut(failure.message, 200))),
-      cell("Times", "col-number", count(failure.count)),
-      cell("Latest", "col-time", time(failure.last_at), h("a", { class: "under", href: toHash(["jobs", failure.job]), title: failure.job }, shortId(failure.job))))));
+    this.rows((failures ?? []).map((failure) => [JSON.stringify([failure.type, failure.task]), failure]));
   }
 }
 
+class FailureRow {
+  constructor({ type, task }) {
+    this.message = h("span", { class: "failure-message" });
+    this.times = cell("Times", "col-number");
+    this.at = h("span");
+    this.latest = h("a", { class: "under" });
+    this.element = row({},
+      headCell("Exception", "", h("a", { class: "failure-type",
+        href: toHash(["jobs"], { outcome: "failed", task }) }, type),
+        h("span", { class: "muted" }, " in ", task), this.message),
+      this.times, cell("Latest", "col-time", this.at, this.latest));
+  }
+
+  show(failure) {
+    say(this.message, cut(failure.message, 200));
+    say(this.times, count(failure.count));
+    fill(this.at, time(failure.last_at));
+    set(this.latest, "href", toHash(["jobs", failure.job]));
+    set(this.latest, "title", failure.job);
+    say(this.latest, shortId(failure.job));
+  }
+}

@@ -19,11 +19,13 @@ const DEEDS = {
  */
 export function selection({ rows, conditions, more, done }) {
   let everything = false; // all that the filter fits, not only what is on the page
-  const all = h("input", { type: "checkbox", "aria-label": "Select all on this page", onchange: () => selectAll(all.checked) });
+  const all = h("input", { type: "checkbox", "aria-label": "Select all on this page",
+    onchange: () => selectAll(all.checked) });
   const words = h("span", { class: "selected-words" });
   const widen = h("button", { type: "button", class: "quiet", onclick: () => ((everything = true), changed()) });
   const buttons = Object.entries(DEEDS).map(([name, deed]) =>
-    h("button", { type: "button", onclick: () => run(name, deed), class: name === "cancel" ? "danger-quiet" : "" }, deed.word));
+    h("button", { type: "button", onclick: () => run(name, deed), class: name === "cancel" ? "danger-quiet" : "" },
+      deed.word));
   const bar = h("div", { class: "selected-bar", role: "group", "aria-label": "Selected jobs", hidden: true },
     words, widen, h("span", { class: "spacer" }), ...buttons,
     h("button", { type: "button", class: "quiet", onclick: () => clear() }, "Select none"));
@@ -52,7 +54,8 @@ export function selection({ rows, conditions, more, done }) {
     const filtered = Object.keys(conditions()).length > 0;
     widen.hidden = everything || n < rows.size || !more() || !filtered;
     say(widen, "Select all that fit the filters, on every page");
-    Object.values(DEEDS).forEach((deed, i) => (buttons[i].disabled = !everything && !selected.some((row) => deed.may(row.job))));
+    Object.values(DEEDS).forEach((deed, i) =>
+      (buttons[i].disabled = !everything && !selected.some((row) => deed.may(row.job))));
   }
 
   async function run(name, deed) {
@@ -77,7 +80,7 @@ export function selection({ rows, conditions, more, done }) {
   async function runAll(name, deed) {
     const sure = await ask(`${deed.word} all jobs that fit?`,
       [h("p", null, "Every job that fits the filters now, on this page and on all others:"),
-        h("p", null, h("code", null, new URLSearchParams(Object.entries(conditions()).flatMap(([k, v]) => [v].flat().map((i) => [k, i]))).toString()))],
+        h("p", null, h("code", null, Object.entries(conditions()).map((pair) => pair.join(" = ")).join(", ")))],
       { yes: `${deed.word} all`, danger: name === "cancel" });
     if (!sure) return;
     try {

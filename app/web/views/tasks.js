@@ -1,12 +1,12 @@
 // The functions that can be called, and a form that calls each.
 
-import { get, isAbort, jobPath, submitJob } from "../api.js";
+import { get, getIfThere, isAbort, jobPath, submitJob } from "../api.js";
 import { ArgumentsForm, optionsForm } from "../call_form.js";
-import { curlOf, submissionOf } from "../curl.js";
+import { submissionOf } from "../curl.js";
 import { fill, h } from "../dom.js";
 import { Unreadable } from "../fields.js";
 import { duration, plural, shortId } from "../format.js";
-import { copy, crumbs, facts, loading, note, panel, trouble } from "../parts.js";
+import { copyCommand, crumbs, facts, loading, note, panel, toast, trouble } from "../parts.js";
 import { go, toHash } from "../router.js";
 
 /** Return the view. */
@@ -33,8 +33,9 @@ class TasksView {
       // Exact numbers: a default, or an argument of the job to be repeated, may be one.
       const [{ tasks }, job] = await Promise.all([
         get("/tasks", { signal: this.signal, exact: true }),
-        this.from && get(jobPath(this.from), { signal: this.signal, exact: true }),
+        this.from && getIfThere(jobPath(this.from), { signal: this.signal, exact: true }),
       ]);
+      if (this.from && !job) toast("The job to begin with is no longer there", "bad");
       this.show(tasks, job || null);
     } catch (error) {
       if (isAbort(error)) return;
@@ -44,19 +45,29 @@ class TasksView {
   }
 
   show(tasks, job) {
-    fill(this.list, tasks.length ? h("ul", null, tasks.map((task) => this.item(task))) : note("No tasks. Name modules with tasks in ERRAND_TASKS when the service starts."));
-    if (this.name === null) return fill(this.detail, panel("Choose a task", { class: "hint-panel" }, note("Each has a form that submits a job.")));
+    fill(this.list, tasks.length
+      ? h("ul", null, tasks.map((task) => this.item(task)))
+      : note("No tasks. Name modules with tasks in ERRAND_TASKS when the service starts."));
+    if (this.name === null) return fill(this.detail);
     const task = tasks.find(({ name }) => name === this.name);
     if (task) return fill(this.detail, taskPanel(task), new SubmitForm(task, job).element);
-    return fill(this.detail, h("div", { class: "trouble" }, h("h1", null, this.name), h("p", null, "No task of this name is registered in this service.")));
+    return fill(this.detail, h("div", { class: "trouble" }, h("h1", null, this.name),
+      h("p", null, "No task of this name is registered in this service.")));
   }
 
   item(task) {
     const first = task.doc.split("\n")[0];
-    return h("li", null, h("a", { href: toHash(["tasks", task.name]), "aria-current": task.name === this.name ? "page" : null },
-      h("span", { class: "name" }, task.name)), first && h("span", { class: "task-doc" }, first));
+    return h("li", null,
+      h("a", { href: toHash(["tasks", task.name]), "aria-current": task.name === this.name ? "page" : null,
+        class: "name" }, task.name),
+      // Beside an open task there is room for names only.
+      this.name === null && [first && h("span", { class: "task-doc" }, first),
+        h("span", { class: "task-kind" }, "In ", RUNS_IN[task.executor] ?? task.executor, ", queue ",
+        task.options.queue)]);
   }
 }
+
+const RUNS_IN = { thread: "a thread", process: "a process of its own", coroutine: "a coroutine" };
 
 function taskPanel(task) {
   const { options } = task;
@@ -64,11 +75,12 @@ function taskPanel(task) {
     h("h1", null, task.name),
     task.doc && h("p", { class: "doc" }, task.doc),
     facts([
-      ["Runs in", { thread: "a thread", process: "a process of its own", coroutine: "a coroutine" }[task.executor] ?? task.executor],
+      ["Runs in", RUNS_IN[task.executor] ?? task.executor],
       ["Queue", options.queue],
       options.timeout !== null && ["Timeout", duration(Number(options.timeout))],
       ["Attempts", String(options.retry.max_attempts)],
-      options.max_running !== null && ["At a time", `${options.max_running}${options.limit_key ? ` for each ${options.limit_key}` : ""}`],
+      options.max_running !== null && ["At a time",
+        `${options.max_running}${options.limit_key ? ` for each ${options.limit_key}` : ""}`],
       ["Jobs", h("a", { href: toHash(["jobs"], { task: task.name }) }, "See its jobs")],
     ]));
 }
@@ -84,11 +96,13 @@ class SubmitForm {
     this.button = h("button", { type: "submit", class: "primary" }, "Submit");
     const more = h("details", { class: "options" }, h("summary", null, "Options"), this.options.element);
     this.more = more;
-    const form = h("form", { novalidate: true, onsubmit: (event) => (event.preventDefault(), this.submit()), onkeydown: (event) => this.pressed(event) },
+    const form = h("form", { novalidate: true, onsubmit: (event) => (event.preventDefault(), this.submit()),
+      onkeydown: (event) => this.pressed(event) },
       this.errors, this.call.element, more,
       h("div", { class: "form-buttons" }, this.button,
         h("button", { type: "button", onclick: () => this.copy() }, "Copy as curl")));
-    const title = job ? ["Submit again, like ", h("a", { href: toHash(["jobs", job.id]) }, shortId(job.id))] : "Submit a job";
+    const title = job ? ["Submit again, like ",
+      h("a", { href: toHash(["jobs", job.id]) }, shortId(job.id))] : "Submit a job";
     this.element = panel(title, { class: "submit-panel" }, form);
     if (job) this.fillIn(job);
   }
@@ -122,7 +136,7 @@ class SubmitForm {
 
   copy() {
     const submission = this.read();
-    if (submission) copy(curlOf(submission), "Command");
+    if (submission) copyCommand(submission);
   }
 
   async submit() {
@@ -156,9 +170,11 @@ class SubmitForm {
         placed.push(field);
       } else others.push(fault);
     }
+    const n = placed.length;
+    const attention = n && `${plural(n, "field")} ${n === 1 ? "needs" : "need"} attention`;
     this.errors.hidden = false;
     fill(this.errors,
-      h("p", null, h("strong", null, placed.length ? `${plural(placed.length, "field")} ${placed.length === 1 ? "needs" : "need"} attention` : (error.title ?? "It was not submitted"))),
+      h("p", null, h("strong", null, attention || (error.title ?? "It was not submitted"))),
       !placed.length && !others.length && h("p", null, error.detail || error.message),
       others.map((fault) => h("p", null, `${fault.loc.join(" / ")}: ${fault.msg}`)));
     if (placed.some((field) => this.more.contains(field.element))) this.more.open = true;
