@@ -84,26 +84,31 @@ def submit_many(submissions: Sequence[Submission]) -> Steps[Sequence[Submitted]]
 
     Raises ValueError for an idempotency key of one of them: the batch has its own.
     """
+    return (yield from submit_batch(bodies(submissions)))
+
+
+def bodies(submissions: Sequence[Submission]) -> list[str]:
+    """Return what each submission of a batch is in JSON. Raises ValueError as `submit_many`."""
     if any(submission.idempotency_key is not None for submission in submissions):
         raise ValueError("a batch has one idempotency key of its own, and none for each submission")
-    return (yield from submit_batch([submission.body() for submission in submissions]))
+    return [submission.body() for submission in submissions]
 
 
-def submit_batch(bodies: Sequence[str]) -> Steps[Sequence[Submitted]]:
-    """Hand in a batch. bodies: what each submission is in JSON."""
-    if not bodies:
+def submit_batch(batch: Sequence[str]) -> Steps[Sequence[Submitted]]:
+    """Hand in a batch. batch: what each submission is in JSON."""
+    if not batch:
         # The service takes none for a mistake.
         return []
-    content = f'{{"jobs":[{",".join(bodies)}]}}'.encode()
+    content = f'{{"jobs":[{",".join(batch)}]}}'.encode()
     headers = {**JSON, "Idempotency-Key": new_key()}
     return _read(SubmittedJobs, (yield Request("POST", "/jobs/batch", content, headers=headers))).jobs
 
 
-def batches(bodies: Iterable[str]) -> Iterator[list[str]]:
+def batches(all_bodies: Iterable[str]) -> Iterator[list[str]]:
     """Yield what fits into a batch each."""
     batch: list[str] = []
     size = 0
-    for body in bodies:
+    for body in all_bodies:
         if batch and (len(batch) == BATCH_JOBS or size + len(body) > BATCH_BYTES):
             yield batch
             batch, size = [], 0

@@ -64,7 +64,7 @@ class _Jobs:
             return
         left = iter(futures)
         try:
-            for batch in calls.batches(submission.body() for submission in submissions):
+            for batch in calls.batches(calls.bodies(submissions)):
                 submit = partial(client.perform, calls.submit_batch(batch))
                 self._put(list(islice(left, len(batch))), submit)
         except BaseException:

@@ -157,6 +157,13 @@ def test_a_map_of_very_many_is_several_batches(executor, way, monkeypatch):
     assert [line.split()[1] for line in way.requests].count(b"/jobs/batch") == 3
 
 
+def test_a_map_has_no_idempotency_key_to_share(service):
+    with RemoteExecutor(service.client.options(idempotency_key="one for all")) as executor:
+        with pytest.raises(ValueError, match="a batch has one idempotency key of its own"):
+            executor.map(add, [1, 2])
+        executor.shutdown()
+
+
 def test_a_batch_that_is_refused_cancels_those_before_it(service, monkeypatch):
     monkeypatch.setattr("app.client.calls.BATCH_JOBS", 2)
     service.client.pause("partly")
