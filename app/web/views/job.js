@@ -175,7 +175,7 @@ class JobView {
 
   hear(type, data) {
     if (type === "log") return this.log.add(data);
-    if (type === "progress") return this.progress.show(isDone(this.job) ? null : data);
+    if (type === "progress") return isDone(this.job) || this.progress.show(data);
     if (data.state === "pending" && !this.begun.has(data.run)) {
       this.begun.set(data.run, data.at);
       if (data.run > 1) this.attempts.show(this.job, this.begun);
