@@ -72,7 +72,7 @@ export function announce(text) {
   setTimeout(() => say(document.getElementById("announcer"), text), 50);
 }
 
-const USUALLY = 10000; // milliseconds between two looks
+const USUALLY = 5000; // milliseconds between two looks
 const IN_TROUBLE = 2000;
 
 /** Look from time to time whether the service takes jobs: a stream does not say that it is about to stop. */
