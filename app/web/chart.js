@@ -144,8 +144,13 @@ function logarithmic(values) {
   return { ticks, share: (value) => Math.max(0, (Math.log10(Math.max(value, 1e-9)) - low) / (high - low)) };
 }
 
-/** A power of ten seconds. */
-const decade = (seconds) => (seconds < 1 ? `${Number((seconds * 1000).toPrecision(1))} ms` : `${seconds} s`);
+/** A power of ten seconds, short enough for where it stands. */
+function decade(seconds) {
+  if (seconds < 1) return `${Number((seconds * 1000).toPrecision(1))} ms`;
+  if (seconds < 1000) return `${seconds} s`;
+  const [size, unit] = seconds < 10000 ? [60, "min"] : seconds < 1000000 ? [3600, "h"] : [86400, "d"];
+  return `${Number((seconds / size).toPrecision(2))} ${unit}`;
+}
 
 const grid = ({ ticks, y, width }, words) =>
   ticks.map((value) => [
