@@ -139,6 +139,8 @@ def _http_url(value: object) -> object:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+        # An empty part of the name, or one that is too long, is found here.
+        (parts.hostname or "").encode("idna")
     except ValueError:
         usable = False
     if not usable or parts.query or parts.fragment or re.search(r"[^!-~]", url):

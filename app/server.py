@@ -179,9 +179,9 @@ def embedded(**options: Any) -> Iterator[str]:
         _start_up(house.hooks)
         house.worker.start()
         parts.enter_context(closing(_sweep(settings, house.writer)))
-        server = uvicorn.Server(_config(house.service, settings))
-        parts.enter_context(_serving(server, house.service, listening))
-        yield f"http://{LOOPBACK}:{listening.getsockname()[1]}"
+        server = _EmbeddedServer(_config(house.service, settings), house.service)
+        parts.enter_context(_serving(server, listening))
+        yield f"http://{_address(listening)}"
 
 
 hear_again = TEE.again
@@ -189,17 +189,29 @@ hear_again = TEE.again
 
 
 @contextmanager
-def _serving(server: uvicorn.Server, service: Service, listening: socket.socket) -> Iterator[None]:
+def _serving(server: uvicorn.Server, listening: socket.socket) -> Iterator[None]:
     """Have a thread answer. It listens already, so that who comes too early waits and is not refused."""
     thread = threading.Thread(target=server.run, args=([listening],), name="errand-http")
     thread.start()
     try:
         yield
     finally:
-        service.drain()
-        service.release_waiters()
         server.should_exit = True
         thread.join()
+
+
+class _EmbeddedServer(uvicorn.Server):
+    """uvicorn on a thread, which lets all waiters go before it waits for its connections."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer everybody, then close. On the loop, as all of the service."""
+        self._service.drain()
+        self._service.release_waiters()
+        await super().shutdown(sockets)
 
 
 def _workers(worker: Worker, started_at: int) -> Sequence[WorkerStatus]:
@@ -358,17 +370,22 @@ class _Server(uvicorn.Server):
 def _announcement(
     settings: Settings, registry: Registry, recovered: Recovered, listening: socket.socket
 ) -> Sequence[str]:
-    host, port = listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    lines = [f"Errand listens on http://{shown}:{port} (docs: http://{shown}:{port}/docs)"]
+    address = _address(listening)
+    lines = [f"Errand listens on http://{address} (docs: http://{address}/docs)"]
     lines.append(f"Database: {settings.database}")
     lines.append(f"Tasks: {', '.join(sorted(task.name for task in registry)) or 'none'}")
     if recovered.lost:
         lines.append(f"Recovered: {_fates(recovered.lost)}")
     for name, count in recovered.unknown.items():
         lines.append(f"Waiting: {_jobs(count)} of task {name!r}, which is not known here")
-    lines.append(f"Try: {_example(settings, registry, f'http://{shown}:{port}')}")
+    lines.append(f"Try: {_example(settings, registry, f'http://{address}')}")
     return lines
+
+
+def _address(listening: socket.socket) -> str:
+    """Return host and port as a URL has them."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _fates(lost: Sequence[Job]) -> str:

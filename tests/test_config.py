@@ -282,7 +282,17 @@ def test_a_callers_key_file_that_holds_no_key_is_named_and_not_shown(tmp_path, c
 
 @pytest.mark.parametrize(
     "url",
-    ["", "localhost:8000", "ftp://x", "http://", "http://x:port", "http://a b", "http://x?y", "http://x\x1b"],
+    [
+        "",
+        "localhost:8000",
+        "ftp://x",
+        "http://",
+        "http://x:port",
+        "http://a b",
+        "http://x?y",
+        "http://x\x1b",
+        "http://a..b",
+    ],
 )
 def test_an_address_that_is_none_is_refused(monkeypatch, url):
     with pytest.raises(ConfigError, match="ERRAND_URL: write http://host:port"):

@@ -1,6 +1,7 @@
 """What every command has: the service that it calls, and how it is to answer."""
 
 import inspect
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -12,8 +13,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from pydantic import BaseModel
 
-from app.cli.ends import BROKEN_PIPE, FINE, StopError
-from app.cli.screen import Screen, compact, plain, pretty
+from app.cli.ends import FINE
+from app.cli.screen import Screen, compact, plain, pretty, unread
 from app.client import Client
 from app.config import CallerSettings, load_caller_settings
 
@@ -66,6 +67,9 @@ class Desk:
     """
 
     def __init__(self, settings: CallerSettings, *, as_json: bool) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # What a terminal of another encoding cannot show is written as an escape.
+            sys.stdout.reconfigure(errors="backslashreplace")
         self.settings = settings
         self.as_json = as_json or not sys.stdout.isatty()
         self.wants_json = as_json
@@ -104,8 +108,9 @@ class Desk:
 
     def each(self, values: Iterable[Any]) -> None:
         """Print JSON, a value a line."""
-        for value in values:
-            self.write(compact(dumped(value)))
+        # Written together: there may be a million.
+        sys.stdout.writelines(f"{compact(dumped(value))}\n" for value in values)
+        sys.stdout.flush()
 
     # -- remarks: to stderr, so that they are no part of the answer
 
@@ -138,7 +143,7 @@ def at_desk(fn: Command) -> Callable[..., int]:
             try:
                 return fn(desk, **options) or FINE
             except BrokenPipeError:
-                raise StopError(code=BROKEN_PIPE) from None
+                raise unread() from None
 
     spread = [*_spread(list(parameters.values())[1:]), *_fields(Common)]
     # typer reads both.

@@ -118,14 +118,16 @@ def instant(text: str, option: str) -> datetime:
 
 def find(client: Client, written: str) -> str:
     """Return the id that is meant by it or its beginning. Raises StopError."""
-    text = written.strip().lower().removeprefix("/jobs/")
+    text = written.strip().lower()
     if WHOLE.fullmatch(text):
         return text
     if len(text) < LEAST or not BEGINNING.fullmatch(text):
         raise StopError(
             f"{shorten(written)} is no id: take one from `errand list`, or its first {LEAST} characters"
         )
-    found = (job.id for job in client.jobs(q=text) if job.id.startswith(text))
+    digits = text.replace("-", "")
+    # A task's name may have it too.
+    found = (job.id for job in client.jobs(q=text) if job.id.replace("-", "").startswith(digits))
     ids = list(islice(found, NAMED + 1))
     if not ids:
         raise StopError(f"no job's id begins with {text}; `errand list` shows them", REFUSED)

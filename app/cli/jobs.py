@@ -16,6 +16,9 @@ from app.cli.report import report
 from app.cli.screen import Column, plain, table, word
 from app.client import Job, ProblemError, Tally
 
+MOST = 1_000_000_000
+"""Jobs that a list may be limited to; --all knows no limit."""
+
 LIMIT = 25
 """Jobs that a list shows unless told otherwise: about a terminal."""
 
@@ -40,7 +43,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before changi
 def list_(
     desk: Desk,
     where: Where,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = LIMIT,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST, help="How many at most.")] = LIMIT,
     everything: Annotated[bool, typer.Option("--all", help="All of them, however many.")] = False,
 ) -> None:
     """List jobs, newest first.
@@ -107,9 +110,9 @@ def cancel(desk: Desk, where: Where, job_id: finding.Ids = None, yes: Yes = Fals
 
 
 def retry(desk: Desk, where: Where, job_id: finding.Ids = None, yes: Yes = False) -> int:
-    """Run jobs again that have failed or were cancelled: those named, or all that a filter fits.
+    """Run jobs again: those named, or all that a filter fits.
 
-    Each keeps its id, and opens its next run.
+    Only what has failed or was cancelled is run again. Each keeps its id, and opens its next run.
     """
     conditions = where.conditions()
     if _are_named(job_id, conditions):

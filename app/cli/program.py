@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
+import httpx
 import typer
 from pydantic.fields import FieldInfo
 
@@ -22,6 +23,7 @@ from app.client import (
     ClientError,
     InvalidRequestError,
     JobNotFoundError,
+    NotFoundError,
     ServiceUnreachableError,
     UnauthorizedError,
 )
@@ -48,16 +50,29 @@ CODES = "\n".join(["Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in
 def main(arguments: Sequence[str]) -> int:
     """Run a command and return the exit code."""
     try:
+        _require_text(arguments)
         code = typer.main.get_command(program())(list(arguments), prog_name="errand", standalone_mode=False)
     except StopError as exc:
         return _say(str(exc), exc.code)
     except (ClientError, ConfigError) as exc:
         return _say(*_told(exc))
+    except (UnicodeError, httpx.InvalidURL) as exc:
+        # Of a host's name: whatever else is sent has been looked at.
+        return _say(f"ERRAND_URL: there is no such host ({exc})", ends.USAGE)
     except typer.TyperException as exc:
         return _say(_usage(exc), ends.USAGE)
     except typer.Abort:
         return ends.INTERRUPTED
     return code or ends.FINE
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Raise StopError for bytes that are no text: nothing of it could be sent, nor shown."""
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise StopError(f"argument {number} is not UTF-8 text") from None
 
 
 def program() -> typer.Typer:
@@ -149,6 +164,8 @@ def _advice(exc: ClientError) -> str:
             return "; start it with `errand serve`, or say where it is by --url or ERRAND_URL"
         case UnauthorizedError(status=401):
             return "; put the key into ERRAND_API_KEY, or into a file for --api-key-file"
+        case NotFoundError(kind="not-found"):
+            return "; is the address right that ERRAND_URL or --url has?"
         case JobNotFoundError():
             return "; `errand list` shows those there are"
         case BusyError(retry_after=float(seconds)):

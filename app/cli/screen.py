@@ -6,10 +6,12 @@ no console here reads markup.
 """
 
 import json
+import os
 import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, NoReturn, TextIO
 
@@ -24,6 +26,7 @@ from app.cli.ends import BROKEN_PIPE, StopError
 STYLES = {
     "pending": "yellow",
     "running": "cyan",
+    "stopping": "magenta",
     "succeeded": "green",
     "failed": "red",
     "cancelled": "magenta",
@@ -48,7 +51,19 @@ class Screen(Console):
 
     def on_broken_pipe(self) -> NoReturn:
         """End the command. Raises StopError."""
-        raise StopError(code=BROKEN_PIPE)
+        raise unread()
+
+
+def unread() -> StopError:
+    """Return what ends the command when nobody reads its output any more.
+
+    What is still to be written goes nowhere: at the interpreter's end it would be tried once more.
+    """
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return StopError(code=BROKEN_PIPE)
 
 
 class Column(NamedTuple):

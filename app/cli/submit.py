@@ -1,5 +1,6 @@
 """The command that hands in work: submit."""
 
+import re
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Self
 import typer
 from rich.live import Live
 
-from app.cli import finding, words
+from app.cli import finding
 from app.cli.batches import submit_file
 from app.cli.board import drawn
 from app.cli.completion import complete_queue, complete_task
@@ -20,7 +21,7 @@ from app.cli.desk import Desk
 from app.cli.ends import FINE, INTERRUPTED, TIMED_OUT, StopError
 from app.cli.schema import Parameters, parse, shorten, type_of
 from app.cli.screen import span, word
-from app.cli.words import EXIT_CODES, Seen
+from app.cli.words import EXIT_CODES, Seen, status
 from app.client import Client, Job, TaskInfo
 
 HOW = "How it is to run"
@@ -81,6 +82,8 @@ class Options:
         """Return what was given, as the client takes it. Raises StopError."""
         options = {field.name: getattr(self, field.name) for field in fields(self)}
         attempts, tags = options.pop("max_attempts"), options.pop("tag")
+        if self.idempotency_key is not None and not re.fullmatch(r"[!-~]{1,255}", self.idempotency_key):
+            raise StopError("--idempotency-key takes 1 to 255 visible ASCII characters")
         if self.run_at is not None:
             options["run_at"] = finding.instant(self.run_at, "--run-at")
         options["retry"] = None if attempts is None else {"max_attempts": attempts}
@@ -88,14 +91,28 @@ class Options:
         return {name: value for name, value in options.items() if value is not None}
 
 
-def submit(
-    desk: Desk,
-    options: Options,
+File = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        metavar="FILE",
+        show_default=False,
+        help="Submit a job for each line of JSON, 1,000 at a time; - is the standard input. Without a TASK, "
+        "a line is a submission as in HTTP. With one: its arguments, an array or an object; anything else "
+        "is its only argument.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What to run, as arguments and options of the command."""
+
     task: Annotated[
         str | None,
         typer.Argument(metavar="TASK", help="Its name.", show_default=False, autocompletion=complete_task),
-    ] = None,
-    arguments: Annotated[
+    ] = None
+    words: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="ARG",
@@ -103,16 +120,41 @@ def submit(
             help="Its arguments: VALUE or NAME=VALUE. Text is taken as it is; all that is no text to the "
             "task, as JSON. After -- they may begin with a dash.",
         ),
-    ] = None,
+    ] = None
     args: Annotated[
-        str | None, typer.Option("--args", metavar="JSON", help="All values without names, as a JSON array.")
-    ] = None,
+        str | None,
+        typer.Option("--args", metavar="JSON", help="All values without names, as a JSON array."),
+    ] = None
     kwargs: Annotated[
         str | None, typer.Option("--kwargs", metavar="JSON", help="Values by their names, as a JSON object.")
-    ] = None,
+    ] = None
+
+    @property
+    def has_arguments(self) -> bool:
+        """Whether any arguments were given."""
+        return bool(self.words) or self.args is not None or self.kwargs is not None
+
+    def arguments(self, task: TaskInfo) -> tuple[list[Any], dict[str, Any]]:
+        """Return them, by position and by name. Raises StopError, which says what is wrong with them."""
+        args, kwargs = Parameters(task.parameters).read(self.words or [])
+        if self.args is not None:
+            if args:
+                raise StopError("values without names stand in --args or on the command line, not in both")
+            args = _json("--args", self.args, "array")
+        more = {} if self.kwargs is None else _json("--kwargs", self.kwargs, "object")
+        for name in kwargs.keys() & more.keys():
+            raise StopError(f"{name} is given twice")
+        return args, {**kwargs, **more}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Whether to wait for the job, as options of the command."""
+
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", rich_help_panel=WAITING, help="Wait for the result and print it.")
-    ] = False,
+        bool,
+        typer.Option("--wait", "-w", rich_help_panel=WAITING, help="Wait for the result and print it."),
+    ] = False
     wait_timeout: Annotated[
         float | None,
         typer.Option(
@@ -123,36 +165,35 @@ def submit(
             show_default=False,
             help="Wait for no longer than that; the job goes on, and the exit code is 4.",
         ),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "--file",
-            metavar="FILE",
-            show_default=False,
-            allow_dash=True,
-            help="Submit a job for each line of JSON, 1,000 at a time; - is the standard input. Without a "
-            "TASK, a line is a submission as in HTTP. With one: its arguments, an array or an object; "
-            "anything else is its only argument.",
-        ),
-    ] = None,
-) -> int:
+    ] = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to be waited for, for however long."""
+        return self.wait or self.wait_timeout is not None
+
+
+def submit(desk: Desk, call: Call, options: Options, waiting: Waiting, file: File = None) -> int:
     """Hand in a job, or a file of them.
 
     Prints the job; with --wait, its result.
     """
     if file is not None:
-        if arguments or args or kwargs or wait or wait_timeout is not None or options.idempotency_key:
+        if call.has_arguments or waiting.wanted or options.idempotency_key:
             raise StopError("with --file there are no arguments, no waiting and no --idempotency-key")
-        return submit_file(desk, file, task, options.given())
-    if task is None:
+        return submit_file(desk, file, call.task, options.given())
+    if call.task is None:
         raise StopError("name a task; `errand tasks` shows what there is")
-    call = _call(task_of(desk.client, task), arguments or [], args, kwargs)
-    job = desk.client.options(**options.given()).submit(task, *call[0], **call[1])
-    if wait or wait_timeout is not None:
-        return _result(desk, _waited(desk, job, wait_timeout))
+    args, kwargs = call.arguments(task_of(desk.client, call.task))
+    try:
+        job = desk.client.options(**options.given()).submit(call.task, *args, **kwargs)
+    except (TypeError, ValueError) as exc:
+        # Nothing was sent: a delay that is no number, for one.
+        raise StopError(str(exc)) from None
+    if waiting.wanted:
+        return _result(desk, _waited(desk, job, waiting.wait_timeout))
     _tell(desk, job)
-    return 0
+    return FINE
 
 
 def task_of(client: Client, name: str) -> TaskInfo:
@@ -163,22 +204,6 @@ def task_of(client: Client, name: str) -> TaskInfo:
         hint = f"did you mean {' or '.join(near)}?" if near else "`errand tasks` shows what there is"
         raise StopError(f"there is no task {shorten(name)}; {hint}")
     return tasks[name]
-
-
-def _call(
-    task: TaskInfo, written: list[str], args: str | None, kwargs: str | None
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of a call. Raises StopError, which says what is wrong with them."""
-    values, named = Parameters(task.parameters).read(written)
-    if args is not None:
-        if values:
-            raise StopError("values without names stand in --args or on the command line, not in both")
-        values = _json("--args", args, "array")
-    for name, value in (_json("--kwargs", kwargs, "object") if kwargs is not None else {}).items():
-        if name in named:
-            raise StopError(f"{name} is given twice")
-        named[name] = value
-    return values, named
 
 
 def _json(option: str, text: str, kind: str) -> Any:
@@ -252,4 +277,4 @@ def _tell(desk: Desk, job: Job) -> None:
     if desk.as_json:
         desk.data(job)
         return
-    desk.out.print(word(job.id).append(" ").append_text(word(words.status(job))), soft_wrap=True)
+    desk.out.print(word(job.id).append(" ").append_text(word(status(job))), soft_wrap=True)

@@ -1,7 +1,7 @@
 """The calls of the HTTP contract, each written once (see `steps`); the names are the clients' methods."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, TypedDict, TypeVar, Unpack
@@ -19,7 +19,6 @@ from app.client.errors import (
     JobTimeoutError,
 )
 from app.client.models import (
-    Failure,
     Job,
     JobPage,
     LogDocument,
@@ -35,8 +34,8 @@ from app.client.models import (
     WorkerInfo,
     WorkerList,
 )
-from app.client.steps import Request, Steps
-from app.client.submission import Submission, new_key
+from app.client.steps import FIRST_PAUSE, Pause, Request, Steps
+from app.client.submission import Submission, checked_key, new_key
 from app.core.named import Ending, Raised, Returned, Stopped, to_json
 from app.jobs.model import Outcome
 
@@ -48,8 +47,11 @@ LONGEST_WAIT = 60.0
 BATCH_JOBS = 10_000
 """Submissions in a batch at most."""
 
-BATCH_BYTES = 16 * 1024 * 1024
-"""Bytes of a batch at most, by which a further one is begun; the service takes twice as many."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""Characters of a batch by which a further one is begun: at most 32 MiB, which the service takes."""
+
+MANY = 600.0
+"""Seconds that a change of many jobs may take: it walks all that the filter may fit."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -72,35 +74,48 @@ class Where(TypedDict, total=False):
 
 def submit(submission: Submission) -> Steps[Job]:
     """Hand in a call, and return its job once it is durable."""
-    headers = {**JSON, "Idempotency-Key": submission.idempotency_key or new_key()}
+    headers = {**JSON, "Idempotency-Key": checked_key(submission.idempotency_key or new_key())}
     answer = yield Request("POST", "/jobs", submission.body().encode(), headers=headers)
     return _read(Job, answer)
 
 
-def submit_many(submissions: Sequence[Submission]) -> Steps[list[Submitted]]:
-    """Hand in calls, and return what stands for each.
+def submit_many(submissions: Sequence[Submission]) -> Steps[Sequence[Submitted]]:
+    """Hand in up to 10,000 calls as one batch, and return what stands for each: all are stored or none.
 
-    Each 10,000 of them, or 16 MiB, are one batch, of which the service stores all or none.
+    Raises ValueError for an idempotency key of one of them: the batch has its own.
     """
-    submitted: list[Submitted] = []
-    for batch in _batches([submission.body() for submission in submissions]):
-        headers = {**JSON, "Idempotency-Key": new_key()}
-        answer = yield Request("POST", "/jobs/batch", batch.encode(), headers=headers)
-        submitted += _read(SubmittedJobs, answer).jobs
-    return submitted
+    return (yield from submit_batch(bodies(submissions)))
 
 
-def _batches(bodies: Sequence[str]) -> Iterator[str]:
+def bodies(submissions: Sequence[Submission]) -> list[str]:
+    """Return what each submission of a batch is in JSON. Raises ValueError as `submit_many`."""
+    if any(submission.idempotency_key is not None for submission in submissions):
+        raise ValueError("a batch has one idempotency key of its own, and none for each submission")
+    return [submission.body() for submission in submissions]
+
+
+def submit_batch(batch: Sequence[str]) -> Steps[Sequence[Submitted]]:
+    """Hand in a batch. batch: what each submission is in JSON."""
+    if not batch:
+        # The service takes none for a mistake.
+        return []
+    content = f'{{"jobs":[{",".join(batch)}]}}'.encode()
+    headers = {**JSON, "Idempotency-Key": new_key()}
+    return _read(SubmittedJobs, (yield Request("POST", "/jobs/batch", content, headers=headers))).jobs
+
+
+def batches(all_bodies: Iterable[str]) -> Iterator[list[str]]:
+    """Yield what fits into a batch each."""
     batch: list[str] = []
     size = 0
-    for body in bodies:
+    for body in all_bodies:
         if batch and (len(batch) == BATCH_JOBS or size + len(body) > BATCH_BYTES):
-            yield f'{{"jobs":[{",".join(batch)}]}}'
+            yield batch
             batch, size = [], 0
         batch.append(body)
         size += len(body)
     if batch:
-        yield f'{{"jobs":[{",".join(batch)}]}}'
+        yield batch
 
 
 # -- looking -------------------------------------------------------------------
@@ -108,7 +123,9 @@ def _batches(bodies: Sequence[str]) -> Iterator[str]:
 
 def get(job_id: str, wait: float = 0) -> Steps[Job]:
     """Return a job; after waiting for its end for so many seconds, 60 at most."""
-    answer = yield Request("GET", _job(job_id), params=[("wait", f"{wait:g}")] if wait else (), waits=wait)
+    answer = yield Request(
+        "GET", job_path(job_id), params=[("wait", f"{wait:g}")] if wait else (), waits=wait
+    )
     return _read(Job, answer)
 
 
@@ -116,12 +133,17 @@ def until_done(job_id: str, timeout: float | None = None) -> Steps[Job]:
     """Return a job when it is done. timeout: seconds; None means no limit. Raises JobTimeoutError."""
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        left = LONGEST_WAIT if deadline is None else max(0.0, deadline - time.monotonic())
-        job = yield from get(job_id, min(left, LONGEST_WAIT))
+        begun = time.monotonic()
+        left = LONGEST_WAIT if deadline is None else max(0.0, deadline - begun)
+        wait = min(left, LONGEST_WAIT)
+        job = yield from get(job_id, wait)
         if job.done:
             return job
         if deadline is not None and time.monotonic() >= deadline:
             raise JobTimeoutError(job)
+        if time.monotonic() - begun < wait / 2:
+            # A service that stops lets all waiters go at once.
+            yield Pause(FIRST_PAUSE)
 
 
 def result(job_id: str, timeout: float | None = None) -> Steps[Any]:
@@ -138,19 +160,21 @@ def result(job_id: str, timeout: float | None = None) -> Steps[Any]:
     if job.result is not None:
         return job.result
     # It was None, or was erased: this call tells the two apart.
-    answer = yield Request("GET", f"{_job(job_id)}/result")
+    answer = yield Request("GET", f"{job_path(job_id)}/result")
     return _json(answer)
 
 
 def standing(job_id: str) -> Steps[Ending | Job]:
     """Return how a job has ended, as an executor's future wants it; the job when it has not."""
     try:
-        answer = yield Request("GET", f"{_job(job_id)}/result")
+        answer = yield Request("GET", f"{job_path(job_id)}/result")
     except ConflictError as exc:
         if exc.kind == "job-cancelled":
             return Stopped()
-        failure = Failure.model_validate(exc.members.get("exception"))
-        return Raised(failure.type, failure.message, failure.traceback)
+        failure = exc.members.get("exception")
+        if exc.kind != "job-failed" or not isinstance(failure, dict):
+            raise
+        return Raised(*(str(failure.get(name, "")) for name in ("type", "message", "traceback")))
     return Returned(answer.text) if answer.status_code == HTTPStatus.OK else _read(Job, answer)
 
 
@@ -177,7 +201,7 @@ def conditions(where: Where) -> list[tuple[str, str]]:
 
 def logs(job_id: str) -> Steps[Sequence[LogRecord]]:
     """Return what a job has printed and logged."""
-    answer = yield Request("GET", f"{_job(job_id)}/logs", headers={"Accept": "application/json"})
+    answer = yield Request("GET", f"{job_path(job_id)}/logs", headers={"Accept": "application/json"})
     return _read(LogDocument, answer).logs
 
 
@@ -190,18 +214,19 @@ def cancel(job_id: str, *, waiting: bool = False) -> Steps[Job]:
     waiting: only if it waits. Raises ConflictError when it has finished, or does not wait then.
     """
     params = [("state", "pending")] if waiting else ()
-    return _read(Job, (yield Request("DELETE", _job(job_id), params=params)))
+    return _read(Job, (yield Request("DELETE", job_path(job_id), params=params)))
 
 
 def purge(job_id: str) -> Steps[None]:
     """Erase a job that is done. Raises ConflictError when it is not."""
-    yield Request("DELETE", _job(job_id), params=[("purge", "true")])
+    # Not repeated: if the first was heard, there is no such job for the second.
+    yield Request("DELETE", job_path(job_id), params=[("purge", "true")], repeatable=False)
 
 
 def retry(job_id: str) -> Steps[Job]:
     """Run a job again that failed or was cancelled. Raises ConflictError for any other."""
     # Not repeated: if the first was heard, the second would be refused.
-    return _read(Job, (yield Request("POST", f"{_job(job_id)}/retry", repeatable=False)))
+    return _read(Job, (yield Request("POST", f"{job_path(job_id)}/retry", repeatable=False)))
 
 
 def update(
@@ -216,26 +241,32 @@ def update(
     fields = {"priority": priority, "run_at": at, "tags": None if tags is None else dict(tags)}
     body = {name: value for name, value in fields.items() if value is not None}
     return _read(
-        Job, (yield Request("PATCH", _job(job_id), to_json(body, "a change").encode(), headers=JSON))
+        Job, (yield Request("PATCH", job_path(job_id), to_json(body, "a change").encode(), headers=JSON))
     )
 
 
 def cancel_all(**where: Unpack[Where]) -> Steps[Tally]:
-    """Cancel every job that a filter fits; it must have a condition. With state="pending", none that runs."""
-    return (yield from _change_all("/jobs/cancel", where))
+    """Cancel every job that a filter fits; it must have a condition. With state="pending", none that runs.
+
+    If it had to be asked for again, the counts are those of the last time.
+    """
+    return (yield from _change_all("/jobs/cancel", where, repeatable=True))
 
 
 def retry_all(**where: Unpack[Where]) -> Steps[Tally]:
     """Run every job again that a filter fits and that failed or was cancelled."""
-    return (yield from _change_all("/jobs/retry", where))
+    # Not repeated: what has failed again by then would be run once more.
+    return (yield from _change_all("/jobs/retry", where, repeatable=False))
 
 
-def _change_all(path: str, where: Where) -> Steps[Tally]:
+def _change_all(path: str, where: Where, *, repeatable: bool) -> Steps[Tally]:
     body: dict[str, Any] = {name: value for name, value in conditions(where) if name != "tag"}
     tags = [value for name, value in conditions(where) if name == "tag"]
     if tags:
         body["tag"] = tags
-    return _read(Tally, (yield Request("POST", path, to_json(body, "a filter").encode(), headers=JSON)))
+    content = to_json(body, "a filter").encode()
+    request = Request("POST", path, content, headers=JSON, waits=MANY, repeatable=repeatable)
+    return _read(Tally, (yield request))
 
 
 # -- the rest --------------------------------------------------------------------
@@ -286,7 +317,8 @@ def ready() -> Steps[bool]:
     return True
 
 
-def _job(job_id: str) -> str:
+def job_path(job_id: str) -> str:
+    """Return a job's address, whatever its id is."""
     return f"/jobs/{quote(job_id, safe='')}"
 
 

@@ -56,7 +56,7 @@ class ProblemError(ClientError):
         self.type = str(document.get("type", "about:blank"))
         self.title = str(document.get("title", f"HTTP status {status}"))
         self.detail = str(document.get("detail", ""))
-        self.errors: Sequence[Mapping[str, Any]] = document.get("errors", ())
+        self.errors: Sequence[Mapping[str, Any]] = document.get("errors") or ()
         self.retry_after = retry_after
         super().__init__(self.detail or self.title)
 

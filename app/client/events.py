@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from app.client.calls import Where, conditions
-from app.client.errors import AnswerError, ProblemError, problem_of
+from app.client.calls import Where, conditions, job_path
+from app.client.errors import AnswerError, ProblemError, ServiceUnreachableError, problem_of
 from app.client.models import Event
 from app.client.steps import ERROR, Request, pauses, unreachable
 from app.core import State
@@ -16,29 +16,45 @@ from app.core import State
 SILENCE = 40.0
 """Seconds without a sign of life after which a connection counts as lost: one comes every 15."""
 
-GONE = 204
+BOM = "\ufeff"
+"""What a stream may begin with."""
+
+EVENTS = "text/event-stream"
+
+OK, GONE = 200, 204
 """The status that tells a reader not to come back."""
 
 FINAL = {State.FINISHED, State.CANCELLED}
 
 
 class Parser:
-    """Makes events of what comes in. last_id: of the last event, or sign of life, that was complete."""
+    """Makes events of what comes in.
+
+    last_id: of the last event, or sign of life, that was complete. How long a browser should
+    wait before it comes back (`retry`) is not looked at: `Subscription` has rules of its own.
+    """
 
     def __init__(self) -> None:
         self.last_id = ""
+        self.signs = 0
+        """Signs of life with an id, events among them."""
         self._rest = b""
         self._fields: dict[str, list[str]] = {}
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Yield the events that are complete with this. Raises AnswerError for what is none of ours."""
+        data = self._rest + data
+        # Half an end of line, perhaps; the other half begins what comes next.
+        held = data[-1:] if data.endswith(b"\r") else b""
         # Not by str.splitlines, which takes U+2028 and others for ends of lines.
-        *lines, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
+        text = data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = text.split(b"\n")
+        self._rest = rest + held
         for line in lines:
             if not line:
                 yield from self._dispatch()
             elif not line.startswith(b":"):
-                name, _, value = line.decode("utf-8", "replace").partition(":")
+                name, _, value = line.decode("utf-8", "replace").removeprefix(BOM).partition(":")
                 self._fields.setdefault(name, []).append(value.removeprefix(" "))
 
     def lose(self) -> None:
@@ -47,9 +63,12 @@ class Parser:
 
     def _dispatch(self) -> Iterator[Event]:
         fields, self._fields = self._fields, {}
-        self.last_id = fields.get("id", [self.last_id])[-1]
+        ids = [id_ for id_ in fields.get("id", ()) if "\0" not in id_]
+        if ids:
+            self.last_id = ids[-1]
+            self.signs += 1
         if "data" in fields:
-            yield _event(fields.get("event", ["message"])[-1], self.last_id, "\n".join(fields["data"]))
+            yield _event(fields.get("event", [""])[-1] or "message", self.last_id, "\n".join(fields["data"]))
 
 
 def _event(kind: str, last_id: str, text: str) -> Event:
@@ -74,7 +93,7 @@ class Subscription:
         """Whether no event will follow."""
         self.goes_on = False
         """Whether the last request was to go on where the one before it was."""
-        self._path = "/events" if job_id is None else f"/jobs/{job_id}/events"
+        self._path = "/events" if job_id is None else f"{job_path(job_id)}/events"
         self._params: Sequence[tuple[str, str]] = conditions(where) if job_id is None else ()
         self._parser = Parser()
         self._parser.last_id = after or ""
@@ -87,22 +106,28 @@ class Subscription:
         """Return what to ask for next."""
         self.goes_on = bool(self._parser.last_id)
         known = {"Last-Event-ID": self._parser.last_id} if self.goes_on else {}
-        headers = {**known, "Accept": "text/event-stream"}
+        headers = {**known, "Accept": EVENTS}
         return Request("GET", self._path, params=self._params, headers=headers, waits=SILENCE)
 
     def opened(self, answer: httpx.Response) -> None:
-        """Take note of an answer's head. Raises ProblemError."""
+        """Take note of an answer's head. Raises ProblemError, and AnswerError for what is no stream."""
         # An error's body has been read.
         if answer.status_code >= ERROR:
             raise problem_of(answer)
-        self.over = answer.status_code == GONE
+        self.over = self._of_job and answer.status_code == GONE
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if not self.over and (answer.status_code != OK or kind != EVENTS):
+            raise AnswerError(f"{answer.url} answered with {answer.status_code} {kind}, and no events")
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Yield the events that are complete with this."""
-        self._pauses, self._lost_for = pauses(), 0.0
+        before = self._parser.signs
         for event in self._parser.feed(data):
             self.over = self._of_job and event.kind == "state" and event.data.get("state") in FINAL
             yield event
+        if self._parser.signs != before:
+            # Only now, because a stream that is cut each time before anything comes leads nowhere.
+            self._pauses, self._lost_for = pauses(), 0.0
 
     def closed(self, error: httpx.TransportError | ProblemError | None = None) -> float:
         """Return after how many seconds to come back.
@@ -111,10 +136,16 @@ class Subscription:
         will not pass, and it or ServiceUnreachableError when patience is at its end.
         """
         self._parser.lose()
-        pause = next(self._pauses)
+        problem = error if isinstance(error, ProblemError) else None
+        pause = max(next(self._pauses), (problem and problem.retry_after) or 0.0)
         self._lost_for += pause
-        if isinstance(error, ProblemError) and (not error.temporary or self._lost_for > self._patience):
-            raise error
-        if isinstance(error, httpx.TransportError) and self._lost_for > self._patience:
-            raise unreachable(error)
+        if problem is not None and not problem.temporary:
+            raise problem
+        if self._lost_for > self._patience:
+            raise problem or self._unreachable(error)
         return pause
+
+    def _unreachable(self, error: httpx.TransportError | ProblemError | None) -> ServiceUnreachableError:
+        if isinstance(error, httpx.TransportError):
+            return unreachable(error)
+        return ServiceUnreachableError(f"{self._path} is closed again and again before anything has come")

@@ -5,18 +5,18 @@ import copy
 import ipaddress
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, signature
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
+from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 import httpx
 
 from app.client import calls
 from app.client.calls import Where
-from app.client.errors import ProblemError
+from app.client.errors import AnswerError, ProblemError, ServiceUnreachableError
 from app.client.events import Subscription
 from app.client.models import Event, Job
 from app.client.steps import ERROR, Pause, Request, Steps, persistent
@@ -30,6 +30,14 @@ URL = "http://127.0.0.1:8000"
 
 TIMEOUT = 10.0
 PATIENCE = 5.0
+
+
+class Settings(TypedDict, total=False):
+    """How a client asks: see Session."""
+
+    api_key: str | None
+    timeout: float
+    patience: float
 
 
 class Session:
@@ -49,6 +57,9 @@ class Session:
         timeout: float = TIMEOUT,
         patience: float = PATIENCE,
     ) -> None:
+        address = httpx.URL(url)
+        if address.scheme not in {"http", "https"} or not address.host:
+            raise ValueError(f"a service's address is like {URL}, not {url!r}")
         self.url = url.rstrip("/")
         self.timeout = timeout
         self.patience = patience
@@ -64,7 +75,9 @@ class Session:
         clone._template = replace(self._template, **options)  # noqa: SLF001  (one of this class)
         return clone
 
-    def submission(self, task: Task, args: Sequence[Any] = (), kwargs: Any = None) -> Submission:
+    def submission(
+        self, task: Task, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Submission:
         """Return a submission with the options of this client."""
         return replace(self._template, task=task_name(task), args=args, kwargs=kwargs or {})
 
@@ -87,6 +100,12 @@ class Session:
             "headers": request.headers,
             "timeout": httpx.Timeout(self.timeout, read=self.timeout + request.waits),
         }
+
+
+def _require_open(http: httpx.Client | httpx.AsyncClient) -> None:
+    """Raise ServiceUnreachableError where httpx would raise a RuntimeError."""
+    if http.is_closed:
+        raise ServiceUnreachableError("the client was closed")
 
 
 def _is_loopback(host: str) -> bool:
@@ -130,7 +149,7 @@ class Client(Session):
     Every method raises ServiceUnreachableError and ProblemError, and what it says besides.
     """
 
-    def __init__(self, url: str = URL, **settings: Any) -> None:
+    def __init__(self, url: str = URL, **settings: Unpack[Settings]) -> None:
         super().__init__(url, **settings)
         self._http = httpx.Client(**self._settings())
 
@@ -190,6 +209,8 @@ class Client(Session):
                         yield from subscription.feed(data)
             except (httpx.TransportError, ProblemError) as exc:
                 error = exc
+            except httpx.RequestError as exc:
+                raise AnswerError(f"events that cannot be read: {exc}") from exc
             if not subscription.over:
                 time.sleep(subscription.closed(error))
 
@@ -217,7 +238,7 @@ class Client(Session):
             while True:
                 try:
                     answer = self._do(step)
-                except httpx.TransportError as exc:
+                except httpx.RequestError as exc:
                     step = todo.throw(exc)
                 else:
                     step = todo.send(answer)
@@ -229,6 +250,7 @@ class Client(Session):
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return None
+        _require_open(self._http)
         return self._http.request(**self._asked(step))
 
 
@@ -242,7 +264,7 @@ class AsyncClient(Session):
     Belongs to the event loop on which it is first used.
     """
 
-    def __init__(self, url: str = URL, **settings: Any) -> None:
+    def __init__(self, url: str = URL, **settings: Unpack[Settings]) -> None:
         super().__init__(url, **settings)
         self._http = httpx.AsyncClient(**self._settings())
 
@@ -304,6 +326,8 @@ class AsyncClient(Session):
                             yield event
             except (httpx.TransportError, ProblemError) as exc:
                 error = exc
+            except httpx.RequestError as exc:
+                raise AnswerError(f"events that cannot be read: {exc}") from exc
             if not subscription.over:
                 await asyncio.sleep(subscription.closed(error))
 
@@ -327,7 +351,7 @@ class AsyncClient(Session):
             while True:
                 try:
                     answer = await self._do(step)
-                except httpx.TransportError as exc:
+                except httpx.RequestError as exc:
                     step = todo.throw(exc)
                 else:
                     step = todo.send(answer)
@@ -339,4 +363,5 @@ class AsyncClient(Session):
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
+        _require_open(self._http)
         return await self._http.request(**self._asked(step))

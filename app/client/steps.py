@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
-from app.client.errors import ClientError, ServiceUnreachableError, problem_of
+from app.client.errors import AnswerError, ClientError, ServiceUnreachableError, problem_of
 
 T = TypeVar("T")
 
@@ -46,11 +46,11 @@ class Pause(NamedTuple):
     seconds: float
 
 
-Steps = Generator[Request, httpx.Response, T]
+Steps = Generator[Request | Pause, Any, T]
 """A call: yields requests, is sent answers below status 400, and returns its result."""
 
 Performing = Generator[Request | Pause, Any, T]
-"""The same, with pauses; httpx's TransportError is thrown in when there is no answer."""
+"""The same, with repetitions; httpx's RequestError is thrown in when there is no answer."""
 
 
 def persistent(steps: Steps[T], patience: float) -> Performing[T]:
@@ -59,14 +59,14 @@ def persistent(steps: Steps[T], patience: float) -> Performing[T]:
     Raises what the call raises: ServiceUnreachableError and ProblemError among it.
     """
     try:
-        request = next(steps)
+        step = next(steps)
         while True:
             try:
-                answer = yield from _answered(request, patience)
+                answer = (yield step) if isinstance(step, Pause) else (yield from _answered(step, patience))
             except ClientError as exc:
-                request = steps.throw(exc)
+                step = steps.throw(exc)
             else:
-                request = steps.send(answer)
+                step = steps.send(answer)
     except StopIteration as end:
         result: T = end.value
         return result
@@ -80,6 +80,8 @@ def _answered(request: Request, patience: float) -> Performing[httpx.Response]:
         except httpx.TransportError as exc:
             error: ClientError = unreachable(exc)
             again, due = request.repeatable or _is_unsent(exc), pause
+        except httpx.RequestError as exc:
+            raise AnswerError(f"{request.path} was answered with what cannot be read: {exc}") from exc
         else:
             if answer.status_code < ERROR:
                 return answer
@@ -101,7 +103,6 @@ def pauses() -> Iterator[float]:
 
 def unreachable(exc: httpx.TransportError) -> ServiceUnreachableError:
     """Return our error for theirs."""
-    # The request is not there when the error was made by hand.
     where = exc.request.url.copy_with(path="/", query=None, fragment=None)
     what = str(exc) or type(exc).__name__
     error = ServiceUnreachableError(f"{str(where).rstrip('/')} cannot be reached: {what}")

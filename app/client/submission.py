@@ -29,6 +29,13 @@ class Options(TypedDict, total=False):
     idempotency_key: str
 
 
+def checked_key(key: str) -> str:
+    """Return an idempotency key. Raises ValueError for one that no header can bear."""
+    if not key.isascii() or not key.isprintable():
+        raise ValueError(f"an idempotency key is of visible ASCII characters, not {key!r}")
+    return key
+
+
 @dataclass(frozen=True)
 class Submission:
     """A call of a task, and how it is to be run; None: as the task has it.

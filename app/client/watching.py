@@ -14,17 +14,17 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 from app.client.calls import standing
-from app.client.errors import ClientError, InvalidRequestError
+from app.client.errors import ClientError, UnauthorizedError
 from app.client.events import Subscription
 from app.client.models import Event, Job
 from app.client.session import AsyncClient
+from app.client.steps import LONGEST_PAUSE
 from app.core import QueueUnavailableError, State, ThreadPoolExecutor
 from app.core.named import Ending, Lost, Stopped
 from app.core.queuing import Reply
@@ -38,10 +38,9 @@ AT_ONCE = 16
 
 
 class _News(NamedTuple):
-    """What an event has said of a job that is not known, or not yet. number: of the event."""
+    """What the last event about a job has said. number: of the event."""
 
     number: int
-    job_id: str
     data: Mapping[str, Any]
 
 
@@ -66,7 +65,8 @@ class Watch:
         self._replies: dict[str, list[Reply]] = {}
         """By the job's id: several submissions may stand for one job."""
         self._submitting: dict[int, Submitting] = {}
-        self._news: deque[_News] = deque()
+        self._news: dict[str, _News] = {}
+        """By the job's id, the latest last: while something is being submitted, it may be about that."""
         self._numbers = itertools.count()
         self._heard = 0
         """The number of the last event."""
@@ -105,9 +105,9 @@ class Watch:
             over = self._over
             # Opened since: what ended before that, nothing was heard of.
             look = submitting is None or submitting.opening != self._opening
-            news = [item.data for item in self._news if item.job_id == job_id]
-        for data in news:
-            self._hear(job_id, data)
+            news = self._news.get(job_id)
+        if news is not None:
+            self._hear(job_id, news.data)
         if look:
             self._soon(partial(self._look, job_id))
         if over is not None:
@@ -138,9 +138,15 @@ class Watch:
             if self._thread is not None:
                 return
             self._client = self._make_client()
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._run, name="errand-remote", daemon=True)
-        self._thread.start()
+            loop = self._loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=self._run, args=(loop,), name="errand-remote", daemon=True)
+            try:
+                thread.start()
+            except BaseException:
+                self._loop = None
+                loop.close()
+                raise
+            self._thread = thread
 
     def _soon(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Carry out a coroutine on the loop, whenever that comes to it."""
@@ -151,9 +157,12 @@ class Watch:
 
     def _forget(self) -> None:
         """Drop the news that no submission can be about."""
-        oldest = min((submitting.since for submitting in self._submitting.values()), default=self._heard)
-        while self._news and self._news[0].number <= oldest:
-            self._news.popleft()
+        # Copied: a finalizer may submit at any place.
+        oldest = min(
+            (submitting.since for submitting in list(self._submitting.values())), default=self._heard
+        )
+        while (first := next(iter(self._news.items()), None)) is not None and first[1].number <= oldest:
+            self._news.pop(first[0], None)
 
     def _hear(self, job_id: str, data: Mapping[str, Any]) -> None:
         """Take note of a job's state."""
@@ -178,16 +187,18 @@ class Watch:
             self._tell(partial(reply.ended, ending))
 
     def _tell(self, what: Callable[[], object]) -> None:
-        # The interpreter is about to exit: nobody waits any more.
-        with suppress(RuntimeError):
+        try:
             self._telling.submit(what)
+        except RuntimeError:
+            # It was closed, or the interpreter is about to exit; but somebody may wait.
+            what()
 
     # -- on the loop's thread ------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         reason = CLOSED
         try:
-            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # type: ignore[arg-type,return-value]
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
                 runner.run(self._main())
         except asyncio.CancelledError:
             pass
@@ -205,16 +216,30 @@ class Watch:
     async def _main(self) -> None:
         self._main_task = asyncio.current_task()
         async with self._client:
-            while self._over is None:
-                subscription = Subscription(None, None, {}, self._client.patience)
-                try:
-                    await self._follow(subscription)
-                except InvalidRequestError:
-                    # The cursor is of another database, which has taken this one's place.
-                    if not subscription.goes_on:
-                        raise
+            try:
+                await self._hear_all()
+            finally:
+                # Each in turn, and not all at once as the loop's end does: of what has only begun to
+                # connect, a half would be dropped before it has run, which is a warning.
+                for work in self._work:
+                    work.cancel()
+                await asyncio.gather(*self._work, return_exceptions=True)
 
-    async def _follow(self, subscription: Subscription) -> None:
+    async def _hear_all(self) -> None:
+        while self._over is None:
+            try:
+                await self._follow()
+            except UnauthorizedError:
+                raise
+            except ClientError as exc:
+                # The cursor of another database, which has taken this one's place; or a fault, here or
+                # there, which need not last. The jobs go on, so whoever waits for them waits on.
+                LOGGER.warning("the events of remote jobs are asked for anew: %s", exc)
+                await asyncio.sleep(LONGEST_PAUSE)
+
+    async def _follow(self) -> None:
+        """Follow what happens from now on, and look at all that has happened before."""
+        subscription = Subscription(None, None, {}, self._client.patience)
         async for event in self._client.follow(subscription, partial(self._opened, subscription)):
             self._note(event)
 
@@ -234,8 +259,10 @@ class Watch:
             with self._lock:
                 self._heard += 1
                 known = event.job in self._replies
-                if not known and self._submitting:
-                    self._news.append(_News(self._heard, event.job, event.data))
+                if self._submitting:
+                    # Known or not: another submission may stand for the same job.
+                    self._news.pop(event.job, None)
+                    self._news[event.job] = _News(self._heard, event.data)
             if known:
                 self._hear(event.job, event.data)
 
@@ -261,6 +288,10 @@ class Watch:
                 found = await self._client.perform(standing(job_id))
             except ClientError as exc:
                 found = Lost(str(exc))
+            except Exception as exc:
+                # Whatever it is, somebody waits.
+                LOGGER.exception("job %s cannot be asked for its end", job_id)
+                found = Lost(f"{type(exc).__name__}: {exc}")
         if isinstance(found, Job):
             self._hear_running(job_id, found.state)
         else:

@@ -1,6 +1,6 @@
 """Histogram: how long things took, in buckets that are wider the longer it was.
 
-Up to 16 microseconds each has a bucket of its own; beyond that, each power of two is cut into
+Below 16 microseconds each has a bucket of its own; beyond that, each power of two is cut into
 eight of the same width. Whatever falls into a bucket is taken for its middle, which is at most
 a sixteenth (6.25 %) away. There are some 400 buckets at most, and only those in use take room.
 """

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from app.jobs.errors import JobNotPendingError
 from app.jobs.lifecycle import CancelRequested, Edited, Reopened
-from app.jobs.model import Clock, Job
+from app.jobs.model import Clock, Job, Outcome
 from app.jobs.registry import Registry
 from app.service.bulk import ONLY_WAITING, Bulk, Tally, cancellations, new_runs
 from app.service.checkers import Checkers
@@ -208,10 +209,18 @@ class Service:
     async def cancel(self, tenant: str, job_id: str, *, waiting: bool = False) -> Job:
         """Cancel a pending job, or ask a running one to stop, and return it as it is then.
 
-        waiting: only if it waits. Raises NoSuchJobError, JobFinishedError, StoreDownError;
-        and JobNotPendingError for one that was to be waiting.
+        waiting: only if it waits, and JobNotPendingError otherwise; one that is cancelled already
+        is returned unchanged in any case. Raises NoSuchJobError, JobFinishedError, StoreDownError.
         """
-        return await self._change(tenant, job_id, *(ONLY_WAITING if waiting else ()), CancelRequested())
+        if not waiting:
+            return await self._change(tenant, job_id, CancelRequested())
+        try:
+            return await self._change(tenant, job_id, *ONLY_WAITING, CancelRequested())
+        except JobNotPendingError:
+            job = await self.get(tenant, job_id)
+            if job.outcome is not Outcome.CANCELLED:
+                raise
+            return job
 
     async def edit(self, tenant: str, job_id: str, edit: Edited) -> Job:
         """Change what a pending job is to be. Raises NoSuchJobError, JobNotPendingError, StoreDownError."""

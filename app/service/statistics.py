@@ -11,14 +11,13 @@ from app.jobs.model import Clock
 from app.service.errors import translated
 from app.service.minutes import KEPT, MINUTE, Happening, Minutes, Recount, ending, submission
 from app.stores.base import EXAMINED, Applied, Store
-from app.stores.figures import StateCounts
+from app.stores.figures import Counts, StateCounts
 from app.stores.writer import Writer
 
 LOGGER = logging.getLogger(__name__)
 
 UNCOUNTED = 500
 """Happenings that wait to be counted until somebody asks, at most about so many."""
-
 
 NAMES_SHOWN = 1000
 """Queues, and tasks, that are shown: callers may have named any number."""
@@ -86,7 +85,11 @@ class Statistics:
     def _count(self) -> None:
         # First: what comes from now on may not be seen any more.
         self._counting = False
-        self._minutes.add(self._taken(), self._clock())
+        try:
+            self._minutes.add(self._taken(), self._clock())
+        except Exception:
+            # Nobody looks at what becomes of it.
+            LOGGER.exception("some jobs are not in the statistics")
 
     def _taken(self) -> Iterator[Happening]:
         with suppress(IndexError):
@@ -97,15 +100,15 @@ class Statistics:
         """Return how things stand. Raises StoreDownError."""
         with translated():
             counts = await self._store.counts(tenant)
-        now, recount = await self._thread.submit(self._recount, tenant)
-        begin = recount.minutes[0][0]
-        tasks, queues = _busiest(counts.tasks), _busiest(counts.queues)
-        return Overview(now, counts.jobs, tasks, queues, recount, max(self._since, begin))
+        # Not on the event loop: there may be very many names, and very many jobs to be counted yet.
+        return await self._thread.submit(self._overview, tenant, counts)
 
-    def _recount(self, tenant: str) -> tuple[int, Recount]:
+    def _overview(self, tenant: str, counts: Counts) -> Overview:
         self._count()
         now = self._clock()
-        return now, self._minutes.of(tenant, now)
+        recount = self._minutes.of(tenant, now)
+        since = max(self._since, recount.minutes[0][0])
+        return Overview(now, counts.jobs, _busiest(counts.tasks), _busiest(counts.queues), recount, since)
 
     def close(self) -> None:
         """End the thread. Nothing is counted any more."""

@@ -57,8 +57,8 @@ export async function follow(path, listener, { signal, from = null }) {
       const response = await open(path, id, signal);
       if (response.status === 204) return;
       listener.opened?.();
-      const { last, told } = await read(response, listener, id, signal);
-      if (listener.over?.()) return;
+      const { last, told, ended } = await read(response, listener, id, signal);
+      if (ended && listener.over?.()) return;
       // One that ends at once, and says nothing, is not asked again at once.
       failures = told ? 0 : failures + 1;
       id = last ?? id;
@@ -79,7 +79,7 @@ const open = (path, id, signal) =>
     signal, headers: { Accept: "text/event-stream", ...(id === null ? {} : { "Last-Event-ID": id }) },
   });
 
-/** Read one answer to its end. Returns the last id, and whether there was anything. */
+/** Read one answer. Returns the last id, whether there was anything, and whether it ended as it should. */
 async function read(response, listener, id, signal) {
   let told = false;
   const parser = new Parser((event) => {
@@ -95,11 +95,11 @@ async function read(response, listener, id, signal) {
       // A connection may die without a word.
       timer = setTimeout(() => reader.cancel(), SILENCE);
       const { done, value } = await reader.read();
-      if (done || signal.aborted) return { last: parser.id, told };
+      if (done || signal.aborted) return { last: parser.id, told, ended: true };
       parser.feed(value);
     }
   } catch {
-    return { last: parser.id, told };
+    return { last: parser.id, told, ended: false };
   } finally {
     clearTimeout(timer);
     reader.cancel().catch(() => {});

@@ -51,7 +51,8 @@ export function truthOf(job) {
 
 const TRUTHS = {
   pending: (c) => [
-    "Asked to stop ", time(c.requested_at), "; the function has not noticed yet. ",
+    // The sentence is read out; the time in it changes each second, and is not.
+    "Asked to stop ", h("span", { "aria-live": "off" }, time(c.requested_at)), "; the function has not noticed yet. ",
     "The job keeps its slot until its code has ended.",
   ],
   not_started: (c, job) =>

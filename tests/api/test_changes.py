@@ -227,10 +227,17 @@ def test_a_delete_of_what_waits_leaves_alone_what_has_begun(api):
     assert api.client.get(here.partition("?")[0]).json()["cancellation"] is None
 
 
-def test_a_delete_of_what_waits_cancels_it_once(api):
+def test_a_delete_of_what_waits_cancels_it_and_may_come_again(api):
     here = f"/jobs/{api.submit()['id']}?state=pending"
     answer = api.client.delete(here)
     assert (answer.status_code, answer.json()["cancellation"]["outcome"]) == (200, "not_started")
+    again = api.client.delete(here)
+    assert (again.status_code, again.json()) == (200, answer.json())
+
+
+def test_a_delete_of_what_waits_is_refused_for_what_has_finished(api):
+    here = f"/jobs/{api.submit()['id']}?state=pending"
+    api.finish(here.rsplit("/", maxsplit=1)[-1].partition("?")[0])
     assert problem(api.client.delete(here)) == (409, "job-not-pending")
 
 

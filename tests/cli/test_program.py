@@ -53,6 +53,8 @@ def test_every_command_says_that_no_service_answers(errand, command):
         (["list", "--limit", "0"], "see errand list --help"),
         (["tasks", "--url", "localhost"], "ERRAND_URL: write http://host:port"),
         (["tasks", "--url", "http://me:s3cret@host"], "ERRAND_URL: write it without a user and a password"),
+        (["tasks", "--url", "http://xn--a"], "ERRAND_URL: there is no such host"),
+        (["list", "--limit", "9" * 30], "see errand list --help"),
         (["tasks", "--api-key-file", "nowhere"], "ERRAND_API_KEY_FILE: nowhere cannot be read"),
     ],
 )

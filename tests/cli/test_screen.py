@@ -117,3 +117,11 @@ def test_durations_are_told_in_their_largest_units(seconds, long, brief):
 def test_a_moment_says_how_far_away_it_is():
     assert moment(now() - timedelta(hours=2, seconds=1)).endswith("(2 h ago)")
     assert "(in 59 min" in moment(now() + timedelta(minutes=59, seconds=59))
+
+
+def test_a_terminal_of_another_encoding_is_shown_escapes(terminal, client):
+    job = client.options(queue="日本").submit("say", "naïve")
+    client.result(job.id)
+    shown = terminal("list", "--queue", "日本", width=130, PYTHONIOENCODING="ascii")
+    assert shown.end() == 0
+    assert "\\u65e5\\u672c" in shown.text

@@ -10,6 +10,7 @@ class Way:
     """Passes bytes between a client and the service, and counts connections and requests.
 
     lose_answers: so many answers are thrown away, and their connections cut. `cut()` cuts all.
+    let_pass: while it is cleared, answers to POST wait; `held` counts them.
     """
 
     def __init__(self, url: str, listening: socket.socket) -> None:
@@ -20,7 +21,9 @@ class Way:
         self.lose_answers = 0
         self.connections = 0
         self.requests: list[bytes] = []
-        self.lost = threading.Semaphore(0)
+        self.let_pass = threading.Event()
+        self.let_pass.set()
+        self.held = threading.Semaphore(0)
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
 
@@ -39,21 +42,32 @@ class Way:
             with self._lock:
                 self.connections += 1
                 self._open |= {near, far}
-            for source, sink, note in ((near, far, True), (far, near, False)):
-                threading.Thread(target=self._pass_on, args=(source, sink, note), daemon=True).start()
+            asked: list[bytes] = []
+            for ends in ((self._ask, near, far), (self._answer, far, near)):
+                threading.Thread(target=self._pass_on, args=(*ends, asked), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, asking: bool) -> None:
+    def _pass_on(self, look, source: socket.socket, sink: socket.socket, asked: list[bytes]) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                if asking:
-                    self.requests += [line for line in data.split(b"\r\n") if line.endswith(b" HTTP/1.1")]
-                elif self.lose_answers:
-                    self.lose_answers -= 1
-                    self._drop(source, sink)
-                    self.lost.release()
-                    return
+                if not look(data, asked):
+                    break
                 sink.sendall(data)
         self._drop(source, sink)
+
+    def _ask(self, data: bytes, asked: list[bytes]) -> bool:
+        lines = [line for line in data.split(b"\r\n") if line.endswith(b" HTTP/1.1")]
+        asked += lines
+        self.requests += lines
+        return True
+
+    def _answer(self, data: bytes, asked: list[bytes]) -> bool:
+        if self.lose_answers:
+            self.lose_answers -= 1
+            return False
+        if asked[-1].startswith(b"POST") and not self.let_pass.is_set():
+            self.held.release()
+            self.let_pass.wait(30)
+        return True
 
     def _drop(self, *ends: socket.socket) -> None:
         with self._lock:

@@ -115,7 +115,18 @@ def test_many_are_submitted_as_a_batch(client):
     made = client.submit_many([Submission("add", [n], {"b": 0}) for n in range(3)])
     assert all(isinstance(job, Submitted) for job in made)
     assert [client.result(job.id, SOON) for job in made] == [0, 1, 2]
-    assert client.submit_many([]) == []
+    assert list(client.submit_many([])) == []
+
+
+def test_a_batch_has_a_key_of_its_own(client):
+    with pytest.raises(ValueError, match="a batch has one idempotency key"):
+        client.submit_many([Submission("add", [1], idempotency_key="mine")])
+
+
+@pytest.mark.parametrize("key", ["ü", "two\nlines"])
+def test_an_idempotency_key_must_fit_a_header(client, key):
+    with pytest.raises(ValueError, match="visible ASCII"):
+        client.options(idempotency_key=key).submit("add", 1)
 
 
 def test_a_bad_one_keeps_the_others_of_a_batch_from_being_stored(client):

@@ -67,6 +67,25 @@ def test_a_retry_whose_answer_is_lost_is_not_asked_for_again(connect, way):
     assert client.until_done(job.id, SOON).run == 2
 
 
+def test_what_would_be_done_twice_is_not_asked_for_again(connect, way):
+    client = connect(way.url)
+    job = client.submit("fail", "x")
+    client.until_done(job.id, SOON)
+    for call in (lambda: client.retry_all(q=job.id), lambda: client.purge(job.id)):
+        client.until_done(job.id, SOON)
+        asked, way.lose_answers = len(way.requests), 1
+        with pytest.raises(ServiceUnreachableError):
+            call()
+        assert len(way.requests) == asked + 1
+
+
+def test_a_cancellation_of_what_waits_whose_answer_is_lost_has_cancelled_it(connect, way):
+    client = connect(way.url)
+    job = client.options(delay=3600).submit("add", 1)
+    way.lose_answers = 1
+    assert client.cancel(job.id, waiting=True).outcome == "cancelled"
+
+
 def test_events_go_on_where_a_lost_connection_left_off(connect, way, gate):
     client = connect(way.url)
     job = client.submit("hold")
@@ -127,6 +146,28 @@ def test_a_stream_of_something_else_is_an_error(connect):
     stream = 200, {"Content-Type": "text/event-stream"}, b"data: hello\n\n"
     with answering(stream) as (url, _), pytest.raises(AnswerError, match="an event that makes no sense"):
         next(connect(url).events())
+
+
+def test_what_cannot_be_decoded_is_an_error_of_the_tree(connect):
+    broken = 200, {"Content-Encoding": "gzip", **JSON}, b"not gzip"
+    with answering(broken) as (url, _):
+        with pytest.raises(AnswerError, match="cannot be read"):
+            connect(url).tasks()
+        with pytest.raises(AnswerError):
+            next(connect(url).events())
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost", "ftp://host", "http://", ""])
+def test_an_address_is_looked_at_before_it_is_used(connect, url):
+    with pytest.raises(ValueError, match="a service's address is like http://"):
+        connect(url)
+
+
+def test_a_client_that_was_closed_reaches_nothing(connect, service):
+    client = connect(service.url)
+    client.close()
+    with pytest.raises(ServiceUnreachableError, match="the client was closed"):
+        client.tasks()
 
 
 def test_a_newer_service_may_say_more(connect, service):

@@ -46,6 +46,33 @@ def test_lines_may_end_as_in_mail():
     assert event.id == "a"
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\r\n", b"\n"])
+@given(cuts=st.sets(st.integers(0, 200)))
+def test_any_end_of_line_will_do_wherever_it_is_cut(end, cuts):
+    data = sent("state", "a", state="pending").replace(b"\n", end) + b"id: b" + end + end + b"x"
+    edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    parser = Parser()
+    events = feed(parser, *(data[a:b] for a, b in pairwise(edges)))
+    assert [event.id for event in events] == ["a"]
+    assert parser.last_id == "b"
+
+
+def test_a_stream_may_begin_with_a_byte_order_mark():
+    (event,) = feed(Parser(), b"\xef\xbb\xbf" + sent("state", "a", state="pending"))
+    assert event.kind == "state"
+
+
+def test_an_id_with_a_nul_is_none():
+    parser = Parser()
+    feed(parser, b"id: a\n\nid: b\0\n\n")
+    assert parser.last_id == "a"
+
+
+def test_an_event_without_a_name_is_a_message():
+    (event,) = feed(Parser(), b"event:\ndata: {}\n\n")
+    assert event.kind == "message"
+
+
 def test_data_of_several_lines_is_one():
     (event,) = feed(Parser(), b'data: {"job":\ndata: null}\n\n')
     assert (event.kind, event.data) == ("message", {"job": None})
@@ -105,9 +132,50 @@ def test_a_lost_connection_is_made_anew_until_patience_ends():
     with pytest.raises(ServiceUnreachableError):
         subscription.closed(error)
     # A sign of life, and it begins anew.
-    list(subscription.feed(b": x\n\n"))
+    list(subscription.feed(b": only words\n\n"))
+    with pytest.raises(ServiceUnreachableError):
+        subscription.closed(error)
+    list(subscription.feed(b": still here\nid: x\n\n"))
     assert subscription.closed(error) == 0.1
     assert subscription.closed() == 0.2
+
+
+def test_a_stream_that_is_closed_each_time_before_anything_comes_is_given_up():
+    subscription = Subscription(None, None, {}, patience=0.5)
+    assert [subscription.closed(), subscription.closed()] == [0.1, 0.2]
+    with pytest.raises(ServiceUnreachableError, match="/events is closed again and again"):
+        subscription.closed()
+
+
+def test_a_service_says_when_to_come_again():
+    subscription = Subscription(None, None, {}, patience=60)
+    busy = ProblemError(503, {}, retry_after=7.0)
+    assert subscription.closed(busy) == 7.0
+
+
+@pytest.mark.parametrize("status", [200, 204, 301])
+def test_what_is_no_stream_is_an_error(status):
+    subscription = Subscription(None, None, {}, patience=60)
+    answer = httpx.Response(
+        status,
+        headers={"Content-Type": "text/html"},
+        request=httpx.Request("GET", "http://errand.test/events"),
+    )
+    with pytest.raises(AnswerError, match=f"answered with {status} text/html, and no events"):
+        subscription.opened(answer)
+
+
+def test_a_jobs_stream_may_be_over_before_it_begins():
+    subscription = Subscription(JOB, "z", {}, patience=60)
+    subscription.opened(httpx.Response(204))
+    assert subscription.over
+
+
+@pytest.mark.parametrize("job_id", ["../tasks?x=", "a/b"])
+def test_whatever_an_id_is_only_a_job_is_asked_for(job_id):
+    path = Subscription(job_id, None, {}, patience=60).request().path
+    assert path.count("/") == 3
+    assert "?" not in path
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])

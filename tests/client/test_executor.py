@@ -1,11 +1,8 @@
 """RemoteExecutor: what is its own; the contracts of executors and futures have modules of their own."""
 
 import asyncio
-import gc
-import subprocess
-import sys
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -13,13 +10,11 @@ from app.client import (
     Client,
     InvalidRequestError,
     RemoteExecutor,
-    ServiceUnreachableError,
     UnauthorizedError,
     UnknownTaskError,
 )
 from app.core import (
     FutureCancelledError,
-    QueueError,
     QueueUnavailableError,
     RemoteError,
     Task,
@@ -28,7 +23,6 @@ from app.core import (
     wait,
 )
 from app.testing import running
-from tests.acceptance.serving import environment
 from tests.client.client_tasks import add, named_otherwise
 from tests.client.network import way_to
 
@@ -41,6 +35,13 @@ NO_ID = "0198c0de-0000-7000-8000-000000000000"
 def way(service):
     with way_to(service.url) as way:
         yield way
+
+
+@pytest.fixture
+def client_of():
+    """Return a function that makes a client, which is closed in the end."""
+    with ExitStack() as made:
+        yield lambda url, **settings: made.enter_context(Client(url, **settings))
 
 
 @pytest.fixture
@@ -150,9 +151,31 @@ def test_map_is_one_batch(executor, way):
     assert posts == [b"/jobs/batch"]
 
 
-def test_a_map_that_is_given_up_cancels_what_has_not_begun(service):
+def test_a_map_of_very_many_is_several_batches(executor, way, monkeypatch):
+    monkeypatch.setattr("app.client.calls.BATCH_JOBS", 3)
+    assert list(executor.map(add, range(8), range(8))) == [2 * n for n in range(8)]
+    assert [line.split()[1] for line in way.requests].count(b"/jobs/batch") == 3
+
+
+def test_a_map_has_no_idempotency_key_to_share(service):
+    with RemoteExecutor(service.client.options(idempotency_key="one for all")) as executor:
+        with pytest.raises(ValueError, match="a batch has one idempotency key of its own"):
+            executor.map(add, [1, 2])
+        executor.shutdown()
+
+
+def test_a_batch_that_is_refused_cancels_those_before_it(service, monkeypatch):
+    monkeypatch.setattr("app.client.calls.BATCH_JOBS", 2)
+    service.client.pause("partly")
+    partly = RemoteExecutor(service.client.options(queue="partly"))
+    with partly as executor, pytest.raises(InvalidRequestError):
+        executor.map(add, [1, 2, "x"])
+    assert [job.outcome for job in service.client.jobs(queue="partly")] == ["cancelled"] * 2
+
+
+def test_a_map_that_is_given_up_cancels_what_has_not_begun(client_of, service):
     service.client.pause("halted")
-    client = Client(service.url).options(queue="halted")
+    client = client_of(service.url).options(queue="halted")
     with RemoteExecutor(client) as executor:
         results = executor.map("nothing", timeout=0)
         assert list(results) == []
@@ -160,7 +183,6 @@ def test_a_map_that_is_given_up_cancels_what_has_not_begun(service):
         with pytest.raises(TimeoutError):
             next(results)
     assert [job.outcome for job in client.jobs(queue="halted")] == ["cancelled"] * 3
-    client.close()
 
 
 # -- cancelling
@@ -192,17 +214,22 @@ def test_a_job_that_others_cancel_is_cancelled_here(executor, service, gate):
         future.result(SOON)
 
 
-def test_a_shutdown_that_cancels_stops_nothing_that_runs(executor, service, gate):
-    service.client.pause("never")
-    runs = executor.submit("hold")
-    assert gate.BEGUN.acquire(timeout=SOON)
-    executor._client._template = executor._client.options(queue="never")._template
-    waits = executor.submit("hold")
-    executor.shutdown(wait=False, cancel_futures=True)
-    assert waits.cancelled()
-    gate.GO_ON.set()
-    assert runs.result(SOON) == "held"
+def test_a_shutdown_that_cancels_stops_nothing_that_runs(service, gate):
+    with closing(RemoteExecutor(service.client)) as executor:
+        runs = executor.submit("hold")
+        assert gate.BEGUN.acquire(timeout=SOON)
+        executor.shutdown(wait=False, cancel_futures=True)
+        gate.GO_ON.set()
+        assert runs.result(SOON) == "held"
     assert service.client.get(runs.job_id).cancellation is None
+
+
+def test_a_shutdown_can_cancel_what_has_not_begun(service):
+    service.client.pause("never")
+    executor = RemoteExecutor(service.client.options(queue="never"))
+    future = executor.submit("nothing")
+    executor.shutdown(cancel_futures=True)
+    assert future.cancelled()
 
 
 def test_a_job_that_is_over_cannot_be_cancelled(executor):
@@ -255,8 +282,8 @@ def test_after_a_shutdown_nothing_is_taken_up(executor):
 # -- one connection for all
 
 
-def test_open_futures_cost_neither_requests_nor_threads(way, service):
-    client = Client(way.url).options(queue="crowded")
+def test_open_futures_cost_neither_requests_nor_threads(client_of, way, service):
+    client = client_of(way.url).options(queue="crowded")
     with closing(RemoteExecutor(client)) as executor:
         assert executor.submit(add, 1, 1).result(SOON) == 2
         service.client.pause("crowded")
@@ -269,7 +296,35 @@ def test_open_futures_cost_neither_requests_nor_threads(way, service):
         assert len(own) == 2
         service.client.resume("crowded")
         assert list(results) == [2 * n for n in range(500)]
-    client.close()
+
+
+def test_an_end_that_comes_before_the_id_is_not_missed(executor, way, service):
+    executor.submit("nothing").result(SOON)
+    way.let_pass.clear()
+    futures = []
+    thread = threading.Thread(target=lambda: futures.append(executor.submit(add, 1, 1)))
+    thread.start()
+    assert way.held.acquire(timeout=SOON)
+    service.client.until_done(next(service.client.jobs(task="add")).id, SOON)
+    way.let_pass.set()
+    thread.join()
+    assert futures[0].result(SOON) == 2
+
+
+def test_an_end_that_another_future_heard_of_is_not_missed(client_of, way, service, gate):
+    with closing(RemoteExecutor(client_of(way.url).options(key="two for one"))) as executor:
+        first = executor.submit("hold")
+        assert gate.BEGUN.acquire(timeout=SOON)
+        way.let_pass.clear()
+        futures = []
+        thread = threading.Thread(target=lambda: futures.append(executor.submit("hold")))
+        thread.start()
+        assert way.held.acquire(timeout=SOON)
+        gate.GO_ON.set()
+        assert first.result(SOON) == "held"
+        way.let_pass.set()
+        thread.join()
+        assert futures[0].result(SOON) == "held"
 
 
 def test_no_end_is_missed_however_soon_it_comes(executor):
@@ -284,126 +339,3 @@ def test_no_end_is_missed_however_soon_it_comes(executor):
     for thread in threads:
         thread.join()
     assert totals == [sum(range(50))] * 4
-
-
-# -- when the way breaks
-
-
-def test_futures_outlive_a_lost_connection(executor, way, gate):
-    executor.submit("nothing").result(SOON)
-    future = executor.submit("hold")
-    assert gate.BEGUN.acquire(timeout=SOON)
-    way.cut()
-    gate.GO_ON.set()
-    assert future.result(SOON) == "held"
-
-
-def test_futures_outlive_the_service(tmp_path, gate):
-    database = f"sqlite:///{tmp_path / 'jobs.db'}"
-    with running(TASKS, database=database) as first:
-        port = int(first.url.rpartition(":")[2])
-        executor = RemoteExecutor(first.url)
-        later = RemoteExecutor(executor._client.options(delay=0.2))
-        executor.submit("nothing").result(SOON)
-        first.client.pause("default")
-        futures = [later.submit(add, 1, n) for n in range(3)]
-    with running(TASKS, database=database, port=port) as second:
-        second.client.resume("default")
-        assert [future.result(SOON) for future in futures] == [1, 2, 3]
-    later.close()
-    executor.close()
-
-
-def test_what_cannot_be_reached_refuses_calls(way, service):
-    executor = RemoteExecutor(Client("http://127.0.0.1:9", patience=0))
-    with pytest.raises(ServiceUnreachableError) as caught:
-        executor.submit(add, 1)
-    assert isinstance(caught.value, QueueError)
-    executor.close()
-
-
-def test_a_job_that_is_erased_fails_its_future(executor, service, gate):
-    service.client.pause("erased")
-    future = RemoteExecutor(service.client.options(queue="erased")).submit(add, 1)
-    service.client.cancel(future.job_id)
-    with pytest.raises(FutureCancelledError):
-        future.result(SOON)
-    service.client.purge(future.job_id)
-    with pytest.raises(QueueUnavailableError):
-        executor.future(future.job_id).result(SOON)
-
-
-# -- letting go
-
-
-def test_a_shutdown_ends_its_threads(way):
-    executor = RemoteExecutor(way.url)
-    executor.submit(add, 1).result(SOON)
-    thread = watch_of(executor)._thread
-    executor.shutdown()
-    assert not thread.is_alive()
-
-
-def test_one_that_is_dropped_hears_of_its_jobs_and_then_ends_its_threads(way, gate):
-    executor = RemoteExecutor(way.url)
-    future = executor.submit("hold")
-    thread = watch_of(executor)._thread
-    del executor
-    gc.collect()
-    assert thread.is_alive()
-    gate.GO_ON.set()
-    assert future.result(SOON) == "held"
-    del future
-    gc.collect()
-    thread.join(SOON)
-    assert not thread.is_alive()
-
-
-def run_program(source):
-    return subprocess.run(
-        [sys.executable, "-c", source],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=SOON,
-        check=False,
-    )
-
-
-def test_a_program_may_end_without_a_word(way):
-    done = run_program(f"""
-from app.client import Client, RemoteExecutor
-executor = RemoteExecutor({way.url!r})
-later = RemoteExecutor(Client({way.url!r}).options(delay=3600))
-print(executor.submit("add", 1, 1).result(30))
-future = later.submit("add", 1)
-""")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
-
-
-def test_a_forked_child_leaves_the_parents_connections_alone(way):
-    done = run_program(f"""
-import os, sys
-from app.client import RemoteExecutor
-executor = RemoteExecutor({way.url!r})
-executor.submit("nothing").result(30)
-pid = os.fork()
-if not pid:
-    try:
-        executor.submit("nothing")
-    except RuntimeError as exc:
-        print(exc, flush=True)
-    sys.exit()
-os.waitpid(pid, 0)
-print(executor.submit("add", 1, 1).result(30))
-executor.shutdown()
-""")
-    assert done.stderr == ""
-    assert done.stdout.endswith("belongs to its parent process\n2\n")
-
-
-def test_one_that_was_not_used_has_no_threads(way):
-    executor = RemoteExecutor(way.url)
-    assert watch_of(executor)._thread is None
-    executor.shutdown()
-    assert way.connections == 0

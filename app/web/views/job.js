@@ -124,7 +124,7 @@ class JobView {
     this.once("outcome", [job.outcome, job.result, job.exception], () => fill(this.outcome, outcomeOf(job)));
     this.attempts.show(job, this.begun);
     this.showButtons(job);
-    if (!isDone(job)) this.stream?.again();
+    this.keepUp(job);
   }
 
   /** Show a part again only when what it shows has changed: what is selected in it, or opened, stays so. */
@@ -157,13 +157,25 @@ class JobView {
       failed: () => this.refetch(),
       over: () => isDone(this.job),
     }, { signal: this.signal, resume: true });
-    // The stream of a job that is done has ended; somebody may have it run again meanwhile.
-    document.addEventListener("visibilitychange", () => document.hidden || this.refetch(), { signal: this.signal });
+  }
+
+  /** The stream of a job ends with it. From then on all there is to hear of is a new run, from whomever. */
+  keepUp(job) {
+    if (!isDone(job)) {
+      this.after?.abort();
+      this.after = null;
+      this.stream.again();
+    } else if (!this.after) {
+      this.after = new AbortController();
+      const signal = AbortSignal.any([this.after.signal, this.signal]);
+      const news = { event: (type) => type === "state" && this.redraw(), gap: () => this.redraw() };
+      live(`/events?q=${encodeURIComponent(this.id)}`, news, { signal });
+    }
   }
 
   hear(type, data) {
     if (type === "log") return this.log.add(data);
-    if (type === "progress") return this.progress.show(isDone(this.job) ? null : data);
+    if (type === "progress") return isDone(this.job) || this.progress.show(data);
     if (data.state === "pending" && !this.begun.has(data.run)) {
       this.begun.set(data.run, data.at);
       if (data.run > 1) this.attempts.show(this.job, this.begun);

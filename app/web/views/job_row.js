@@ -119,7 +119,7 @@ const also = (text) => text && h("span", { class: "muted" }, ` · ${text}`);
 
 const summary = (exception) => (exception ? `${exception.type}: ${exception.message}` : "");
 
-const CANCELLED = { not_started: "never began", cooperative: "noticed and stopped", killed: "process killed" };
+const CANCELLED = { not_started: "never began", cooperative: "noticed and stopped", killed: "ended with its process" };
 
 function pending(job) {
   const later = dueLater(job);

@@ -30,6 +30,10 @@ class JobsView {
     this.fresh = new Set();
     this.changed = new Set();
     this.next = null;
+    this.loading = null;
+    this.early = false; // whether the stream was open before the page was there
+    this.opened = false; // whether it has been open before
+    this.turned = false; // whether the page is another one now, and was asked for by a button
     this.values = valuesOf(route.query);
     this.cursor = route.query.get("cursor");
     this.form = filterForm(this.values, (values) => this.filter(values), signal);
@@ -88,8 +92,11 @@ class JobsView {
     this.listen();
   }
 
-  /** Fetch the page that the address names. quiet: keep what is shown until then. */
-  async load({ quiet = false } = {}) {
+  /**
+   * Fetch the page that the address names. quiet: keep what is shown until then. still: and keep the rows that
+   * there are even then.
+   */
+  async load({ quiet = false, still = false } = {}) {
     this.loading?.abort();
     const own = (this.loading = new AbortController());
     const signal = AbortSignal.any([own.signal, this.signal]);
@@ -100,14 +107,37 @@ class JobsView {
     this.tableElement.setAttribute("aria-busy", "true");
     try {
       const page = await this.fetch(this.cursor, signal);
-      this.clearFresh();
-      this.show(page);
+      if (still && this.rows.size) this.settle(page);
+      else this.show(page);
       if (!quiet && history.state?.y) window.scrollTo(0, history.state.y);
     } catch (error) {
-      if (!isAbort(error)) this.fail(error);
-    } finally {
-      if (this.loading === own) this.tableElement.removeAttribute("aria-busy");
+      if (!isAbort(error)) this.fail(error, quiet);
     }
+    if (this.loading === own) this.loaded();
+  }
+
+  loaded() {
+    this.loading = null;
+    this.tableElement.removeAttribute("aria-busy");
+    if (this.early && !this.signal.aborted) this.catchUp();
+  }
+
+  /**
+   * The stream is open: fetch the page once more, for what is told from now on does not say what has happened
+   * since it was fetched. At first that is next to nothing, and nothing moves; later, much may be missed.
+   */
+  catchUp() {
+    this.early = this.loading !== null;
+    if (this.early) return;
+    this.load({ quiet: true, still: !this.opened });
+    this.opened = true;
+  }
+
+  settle(page) {
+    const first = page.jobs.findIndex((job) => this.rows.has(job.id));
+    if (!this.cursor) page.jobs.slice(0, Math.max(0, first)).forEach((job) => this.fresh.add(job.id));
+    page.jobs.forEach((job) => this.rows.get(job.id)?.show(job));
+    this.redraw();
   }
 
   async fetch(cursor, signal) {
@@ -122,6 +152,7 @@ class JobsView {
   }
 
   show(page) {
+    this.clearFresh();
     this.next = page.next;
     const kept = new Map(page.jobs.map((job) => [job.id, this.rows.get(job.id)]));
     this.rows.clear();
@@ -141,6 +172,9 @@ class JobsView {
     say(this.summary, n ? `${plural(n, "job")} on this page${this.next || this.cursor ? "" : ", which is all"}` : "");
     fill(this.below, n ? [] : this.empty());
     this.showPager();
+    // The button that turned the page is gone; who goes on by keyboard goes on from its first job.
+    if (this.turned) this.body.querySelector("a")?.focus({ preventScroll: true });
+    this.turned = false;
   }
 
   empty() {
@@ -180,12 +214,14 @@ class JobsView {
   }
 
   page(cursor, stack) {
+    this.turned = true;
     go(toHash(["jobs"], { ...queryOf(this.values), cursor }), { stack });
     window.scrollTo(0, 0);
-    this.tableElement.querySelector("a")?.focus({ preventScroll: true });
   }
 
-  fail(error) {
+  fail(error, quiet) {
+    // The stream comes back when the service does, and then the rows that are kept are fetched anew.
+    if (quiet && this.rows.size && (error.status === 0 || error.status === 503)) return;
     const faults = error.errors ?? [];
     if (error.status === 422 && faults.some((fault) => fault.loc[1] !== "cursor")) this.form.fault(faults);
     this.rows.clear();
@@ -200,18 +236,14 @@ class JobsView {
 
   listen() {
     this.listening?.abort();
+    this.opened = false;
     this.listening = new AbortController();
     const signal = AbortSignal.any([this.listening.signal, this.signal]);
     const query = new URLSearchParams(pairs(streamQueryOf(this.values))).toString();
     live(`/events${query ? `?${query}` : ""}`, {
       event: (type, data) => this.hear(type, data),
       gap: () => this.load({ quiet: true }),
-      lost: () => (this.missed = true),
-      opened: () => {
-        // What was lost may have been never told: it is the service's memory that counts.
-        if (this.missed) this.load({ quiet: true });
-        this.missed = false;
-      },
+      opened: () => this.catchUp(),
     }, { signal });
   }
 

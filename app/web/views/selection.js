@@ -80,7 +80,7 @@ export function selection({ rows, conditions, more, done }) {
   async function runAll(name, deed) {
     const sure = await ask(`${deed.word} all jobs that fit?`,
       [h("p", null, "Every job that fits the filters now, on this page and on all others:"),
-        h("p", null, h("code", null, Object.entries(conditions()).map((pair) => pair.join(" = ")).join(", ")))],
+        h("p", null, h("code", null, Object.entries(conditions()).map((pair) => pair.join("=")).join(", ")))],
       { yes: `${deed.word} all`, danger: name === "cancel" });
     if (!sure) return;
     try {
@@ -93,7 +93,8 @@ export function selection({ rows, conditions, more, done }) {
     await done();
   }
 
-  return { all: h("label", { class: "hit" }, all), bar, changed, clear };
+  const beside = h("span", { class: "hit-words", "aria-hidden": "true" }, "All on this page");
+  return { all: h("label", { class: "hit" }, all, beside), bar, changed, clear };
 }
 
 /** Call `work` for each, a few at a time. Returns what was thrown. */
