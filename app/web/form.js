@@ -132,12 +132,10 @@ export class ObjectField extends Group {
   }
 
   read() {
-    const value = {};
-    for (const [name, { field, touched }] of this.parts) {
-      const read = touched ? field.read() : ABSENT;
-      if (read !== ABSENT) value[name] = read;
-    }
-    return value;
+    // Assigned one by one, `__proto__` would not be a member.
+    return Object.fromEntries([...this.parts]
+      .map(([name, { field, touched }]) => [name, touched ? field.read() : ABSENT])
+      .filter(([, value]) => value !== ABSENT));
   }
 
   /** Throws RangeError for what there is no field for. */

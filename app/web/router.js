@@ -56,8 +56,8 @@ export function route(views, main, shown) {
     }
     left?.abort();
     left = new AbortController();
-    const make = views[next.parts[0] ?? ""] ?? views.missing;
-    const view = make(next, left.signal);
+    const name = next.parts[0] ?? "";
+    const view = (Object.hasOwn(views, name) ? views[name] : views.missing)(next, left.signal);
     const first = current === null;
     current = { path, view };
     main.replaceChildren(view.element);

@@ -1,5 +1,7 @@
 // What a JSON Schema says that a form needs to know.
 
+import { Exact } from "./json.js";
+
 /** Follow references, and take a single `allOf` for what it holds. What stands beside a reference comes first. */
 export function resolved(schema, root) {
   let found = schema === true || !schema ? {} : schema;
@@ -77,11 +79,10 @@ export function accepts(schema, value) {
   if (schema.enum) return schema.enum.includes(value);
   if ("const" in schema) return schema.const === value;
   if (Array.isArray(value)) return schema.type === "array";
-  if (value !== null && typeof value === "object" && !("source" in value)) {
-    return schema.type === "object" && (schema.required ?? []).every((name) => name in value);
+  const kind = value instanceof Exact ? "number" : typeof value;
+  if (kind === "object" && value !== null) {
+    return schema.type === "object" && (schema.required ?? []).every((name) => Object.hasOwn(value, name));
   }
-  const numbers = ["number", "integer"];
-  // An exact number is an object.
-  const types = { string: ["string"], number: numbers, boolean: ["boolean"], object: numbers }[typeof value];
+  const types = { string: ["string"], number: ["number", "integer"], boolean: ["boolean"] }[kind];
   return types?.includes(schema.type) ?? false;
 }

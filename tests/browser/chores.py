@@ -6,6 +6,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Literal
 
+from pydantic import BaseModel
+
 from app import Future, Retry, RetryLater, checkpoint, context, progress, submit, task
 
 LOGGER = logging.getLogger(__name__)
@@ -96,6 +98,30 @@ def later() -> None:
 def side_by_side(numbers: list[int]) -> Generator[list[Future[int]], list[int], int]:
     """Add one to each number, side by side, and sum up."""
     return sum((yield [submit(add, number) for number in numbers]))
+
+
+class Quotation(BaseModel):
+    """What has a member of the name that exact numbers have in the pages' own code."""
+
+    source: str
+
+
+class Number(BaseModel):
+    """What could be taken for it."""
+
+    number: int
+
+
+@task
+def either(value: Quotation | Number | int | str) -> str:
+    """Take one of several kinds of values."""
+    return repr(value)
+
+
+@task
+def named_oddly(__proto__: str = "a", constructor: int = 1) -> list[str | int]:
+    """Have parameters of names that every object of a page has."""
+    return [__proto__, constructor]
 
 
 SCRIPT = "<img src=x onerror=hit()>"

@@ -123,3 +123,9 @@ def test_submit_again_fills_the_form_with_text(look, job):
     page.get_by_role("button", name="Submit again").click()
     expect(page.get_by_label("text", exact=True)).to_have_value(SCRIPT)
     expect(page.get_by_label("link", exact=True)).to_have_value(ADDRESS)
+
+
+@pytest.mark.parametrize("name", ["__proto__", "constructor", "hasOwnProperty"])
+def test_an_address_of_a_name_that_every_object_has_leads_nowhere(look, name):
+    page = look(f"/#/{name}")
+    expect(page.get_by_role("heading", name="There is nothing at this address")).to_be_visible()

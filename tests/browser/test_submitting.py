@@ -149,3 +149,19 @@ def test_a_job_is_submitted_again_with_changes(house, visit):
         "price": None,
         "notes": ["folded"],
     }
+
+
+def test_an_object_with_a_source_is_submitted_again_as_it_was(house, visit):
+    first = house.submit("either", {"source": "Hamlet"})
+    page, _ = visit(house, f"/#/tasks/either?from={first['id']}")
+    expect(page.get_by_label("source", exact=True)).to_have_value("Hamlet")
+    assert sent_job(house, page)["kwargs"] == {"value": {"source": "Hamlet"}}
+
+
+def test_parameters_have_any_name_that_python_allows(house, visit):
+    page, _ = visit(house)
+    open_form(page, "named_oddly")
+    page.get_by_label("__proto__", exact=True).fill("x")
+    page.get_by_label("constructor", exact=True).fill("2")
+    job = sent_job(house, page)
+    assert (job["kwargs"], job["result"]) == ({"__proto__": "x", "constructor": 2}, ["x", 2])
