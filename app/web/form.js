@@ -13,7 +13,7 @@ const FIELDS = { enum: ChoiceField, number: NumberField, boolean: BooleanField, 
 
 /**
  * Return a field for a schema; see `fields.js` for what it can do.
- * options: {root: where references lead, name, required, depth}.
+ * options: {root: where references lead, name, required, depth, within: the objects around it, by their properties}.
  */
 export function fieldOf(schema, options) {
   const found = resolved(schema, options.root);
@@ -38,12 +38,23 @@ function unionOf(schema, { choices, nullable }, options) {
   // Texts under several rules are one text; whether a rule is kept, the service says.
   const text = !own && choices.every((choice) => kindOf(choice) === "string" && !isMoment(choice))
     && { ...beside, type: "string" };
-  const field = own || text ? bare(own || text, options) : new UnionField(beside, choices, options);
-  return nullable ? new Nullable(field, schema, options) : field;
+  const make = () => (own || text ? bare(own || text, options) : new UnionField(beside, choices, options));
+  if (!nullable) return make();
+  const group = !text && (!own || isGroup(own, options));
+  return new Nullable(make, schema, { ...options, group, again: own && isWithin(own, options) });
 }
 
+function isGroup(schema, { root, depth }) {
+  const kind = kindOf(schema);
+  if (schema.writeOnly) return false;
+  return choicesOf(schema, root) !== null || (kind !== "string" && !FIELDS[kind] && depth < DEEPEST);
+}
+
+/** Tell whether an object is within one of its own kind. */
+const isWithin = (schema, { within = [] }) => within.includes(schema.properties);
+
 const inside = (options, name, required = true, shown = null) =>
-  ({ root: options.root, name, required, shown, depth: options.depth + 1 });
+  ({ root: options.root, name, required, shown, depth: options.depth + 1, within: options.within });
 
 /** Tell those around that something was changed other than by typing. */
 const touch = (element) => element.dispatchEvent(new Event("change", { bubbles: true }));
@@ -74,21 +85,33 @@ class Group {
 
 /** A field's value, or null. */
 class Nullable {
-  constructor(field, schema, options) {
-    this.field = field;
+  /** make(): the field. options.group: whether it is one. options.again: whether it is within its like. */
+  constructor(make, schema, options) {
+    this.make = make;
     // A group of fields is in the way as long as it is not wanted.
-    this.hides = field instanceof Group;
+    this.hides = options.group;
     this.box = h("input", { type: "checkbox", "aria-label": `${options.name} is null`, onchange: () => this.hide() });
-    this.box.checked = schema.default === null || (!options.required && !("default" in schema));
-    // Whoever types something means it.
-    field.element.addEventListener("input", (event) => event.target !== this.box && (this.box.checked = false));
-    this.element = h("div", { class: this.hides ? "nullable-group" : "nullable" }, field.element,
-      h("label", { class: "check" }, this.box, this.hides ? `${options.name} is null` : "null"));
+    this.box.checked = schema.default === null || (!("default" in schema) && (!options.required || options.again));
+    this.element = h("div", { class: this.hides ? "nullable-group" : "nullable",
+      // Whoever types something means it.
+      oninput: (event) => event.target !== this.box && (this.box.checked = false) },
+    h("label", { class: "check" }, this.box, this.hides ? `${options.name} is null` : "null"));
     this.hide();
   }
 
+  /** Made when it is wanted: one that contains its like may have any number of fields. */
+  get field() {
+    if (!this.made) {
+      this.made = this.make();
+      this.element.prepend(this.made.element);
+      this.hide();
+    }
+    return this.made;
+  }
+
   hide() {
-    if (this.hides) this.field.element.hidden = this.box.checked;
+    const hidden = this.hides && this.box.checked;
+    if (this.made || !hidden) this.field.element.hidden = hidden;
   }
 
   read() {
@@ -121,9 +144,9 @@ export class ObjectField extends Group {
     super(schema, options, content);
     const required = new Set(schema.required ?? []);
     this.parts = new Map();
+    const around = { ...options, within: [...(options.within ?? []), schema.properties] };
     for (const [name, property] of Object.entries(schema.properties)) {
-      const field = fieldOf(property, { ...inside(options, schema.titles?.[name] ?? name, required.has(name)),
-        depth: options.depth + 1 });
+      const field = fieldOf(property, inside(around, schema.titles?.[name] ?? name, required.has(name)));
       const part = { field, touched: required.has(name) };
       for (const type of ["input", "change"]) field.element.addEventListener(type, () => (part.touched = true));
       this.parts.set(name, part);
@@ -287,13 +310,12 @@ class UnionField extends Group {
       choices.map((choice, i) => h("option", { value: String(i) }, choice.title ?? wordsOf(choice))));
     super(schema, options, [h("div", { class: "field" }, select), place], { words: "one of several kinds" });
     Object.assign(this, { place, select, choices, options });
-    this.choose(0);
+    this.choose(Math.max(0, choices.findIndex((choice) => !isWithin(choice, options))));
   }
 
   choose(index) {
     this.select.value = String(index);
-    this.field = fieldOf(this.choices[index],
-      { ...inside(this.options, this.options.name), depth: this.options.depth + 1 });
+    this.field = fieldOf(this.choices[index], inside(this.options, this.options.name));
     this.place.replaceChildren(this.field.element);
   }
 

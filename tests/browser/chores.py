@@ -118,6 +118,21 @@ def either(value: Quotation | Number | int | str) -> str:
     return repr(value)
 
 
+class Branch(BaseModel):
+    """What contains its like in every way that ends somewhere."""
+
+    left: "Branch | None" = None
+    right: "Branch | None"
+    top: "Branch | int"
+    buds: "list[Branch] | None" = None
+
+
+@task
+def grow(trunk: Branch) -> str:
+    """Take what a form would never be done with."""
+    return repr(trunk)
+
+
 @task
 def named_oddly(__proto__: str = "a", constructor: int = 1) -> list[str | int]:
     """Have parameters of names that every object of a page has."""

@@ -165,3 +165,28 @@ def test_parameters_have_any_name_that_python_allows(house, visit):
     page.get_by_label("constructor", exact=True).fill("2")
     job = sent_job(house, page)
     assert (job["kwargs"], job["result"]) == ({"__proto__": "x", "constructor": 2}, ["x", 2])
+
+
+def test_what_contains_its_like_has_fields_as_they_are_wanted(house, visit):
+    page, _ = visit(house)
+    open_form(page, "grow")
+    groups = page.get_by_role("group", name=re.compile("^(trunk|left|right|top|buds) "))
+    expect(groups).to_have_count(2)  # the trunk, and its top, which may be a number
+    page.get_by_label("left is null", exact=True).uncheck()
+    expect(groups).to_have_count(4)
+    page.get_by_label("left is null", exact=True).last.check()
+    expect(groups).to_have_count(2)
+
+
+TREE = {
+    "left": {"left": None, "right": None, "top": 1, "buds": None},
+    "right": None,
+    "top": {"left": None, "right": None, "top": 2, "buds": [{"right": None, "top": 3}]},
+}
+
+
+def test_what_contains_its_like_is_submitted_again_as_it_was(house, visit):
+    first = house.submit("grow", TREE)
+    page, _ = visit(house, f"/#/tasks/grow?from={first['id']}")
+    expect(page.get_by_label("top", exact=True)).to_have_count(2)  # deeper ones are JSON
+    assert sent_job(house, page)["kwargs"] == {"trunk": TREE}
