@@ -63,9 +63,12 @@ export function fill(element, ...children) {
 export function arrange(element, wanted) {
   const kept = new Set(wanted);
   for (const child of [...element.children]) if (!kept.has(child)) child.remove();
-  wanted.forEach((child, i) => {
-    if (element.children[i] !== child) element.insertBefore(child, element.children[i] ?? null);
-  });
+  // By neighbours: a place by its number is counted anew after each change.
+  let next = element.firstElementChild;
+  for (const child of wanted) {
+    if (child === next) next = next.nextElementSibling;
+    else element.insertBefore(child, next);
+  }
 }
 
 /**

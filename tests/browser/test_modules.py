@@ -162,3 +162,23 @@ def test_markup_is_text(call):
         text,
     )
     assert made == [0, text, text]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [("abc", "xaybcz", 3), ("abcd", "bd", 2), ("abc", "cab", 2), ("abc", "abc", 0)],
+)
+def test_elements_that_stay_where_they_are_do_not_leave_the_page(call, before, after, changes):
+    arranged = call.page.evaluate(
+        """async ([before, after]) => {
+          const { arrange, h } = await import("/static/dom.js");
+          const made = Object.fromEntries([...before + after].map(name => [name, h("p", null, name)]));
+          const parent = h("div", null, [...before].map(name => made[name]));
+          const observer = new MutationObserver(() => {});
+          observer.observe(parent, { childList: true });
+          arrange(parent, [...after].map(name => made[name]));
+          return [parent.textContent, observer.takeRecords().length];
+        }""",
+        [before, after],
+    )
+    assert arranged == [after, changes]

@@ -97,3 +97,18 @@ def test_an_empty_service_shows_how_to_submit_a_first_job(tmp_path, visit):
         page, _ = visit(house)
         expect(page.get_by_text(re.compile("curl")).first).to_be_visible()
         page.context.close()
+
+
+def test_of_many_queues_the_busiest_are_shown_and_those_that_are_paused(tmp_path, visit):
+    names = [f"user-{number:03}" for number in range(130)]
+    jobs = [{"task": "add", "args": [1], "delay": 3600, "queue": name} for name in [*names, "user-120"]]
+    with housed(tmp_path) as house:
+        house.client.post("/jobs/batch", json={"jobs": jobs}).raise_for_status()
+        house.client.post("/queues/user-125/pause").raise_for_status()
+        house.client.post("/queues/idle/pause").raise_for_status()
+        page, _ = visit(house)
+        panel = page.get_by_role("region", name="Queues")
+        expect(panel.get_by_role("rowheader")).to_have_count(100)
+        expect(panel.get_by_role("rowheader", name=re.compile("user-12[05]|idle"))).to_have_count(3)
+        expect(panel.get_by_text("and 31 more with less to do")).to_be_visible()
+        page.context.close()

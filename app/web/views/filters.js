@@ -9,6 +9,7 @@ const STATES = ["pending", "running", "finished", "cancelled"];
 const OUTCOMES = ["succeeded", "failed", "cancelled"];
 const NAMES = ["state", "outcome", "task", "queue", "tag", "created_after", "created_before", "q"];
 const PATIENCE = 350; // milliseconds after the last key
+const OFFERED = 1000; // names
 
 /** Return the filters that an address has: an object of texts, `tag` a list of them. */
 export function valuesOf(query) {
@@ -183,4 +184,4 @@ async function suggest(fields, signal) {
 }
 
 const offer = (field, names) => fill(field.element.querySelector("datalist"),
-  names.map((name) => h("option", { value: name })));
+  names.slice(0, OFFERED).map((name) => h("option", { value: name })));

@@ -15,6 +15,7 @@ import { toHash } from "../router.js";
 import { workersPanel } from "./workers.js";
 
 const EVERY = 5; // seconds
+const QUEUES_SHOWN = 100;
 const STATES = ["pending", "running", "finished", "cancelled"];
 const ABSENT = "This service does not tell that yet.";
 
@@ -168,14 +169,25 @@ class QueuesPanel {
     this.table = element;
     this.rows = keyed(body, (queue) => new QueueRow(queue, changed));
     this.none = note("No queue has jobs that wait or run.");
-    this.element = panel("Queues", {}, this.none, element);
+    this.rest = note("");
+    this.element = panel("Queues", {}, this.none, element, this.rest);
   }
 
   show(queues) {
     this.none.hidden = queues.length > 0;
     this.table.hidden = !queues.length;
-    this.rows(queues.map((queue) => [queue.name, queue]));
+    this.rows(busiest(queues).map((queue) => [queue.name, queue]));
+    const more = queues.length - QUEUES_SHOWN;
+    this.rest.hidden = more <= 0;
+    say(this.rest, `and ${count(more)} more with less to do`);
   }
+}
+
+/** Return the queues to show, in their order: those that are paused, for who would resume them, before others. */
+function busiest(queues) {
+  const rank = ({ paused, pending, running }) => (paused ? 1e12 : 0) + pending + running;
+  const shown = new Set(queues.toSorted((a, b) => rank(b) - rank(a)).slice(0, QUEUES_SHOWN));
+  return queues.filter((queue) => shown.has(queue));
 }
 
 class QueueRow {
