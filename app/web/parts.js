@@ -77,7 +77,7 @@ async function again(retry, problem) {
   else if (await asking.forKey(null)) location.reload();
 }
 
-/** Say something that goes away by itself. */
+/** Say something that goes away by itself. text: or what an element takes. */
 export function toast(text, kind = "good") {
   const element = h("p", { class: `toast toast-${kind}` }, text);
   document.getElementById("toasts").append(element);

@@ -74,6 +74,12 @@ def break_down(what: str = "the press") -> None:
         raise ValueError(f"{what} is out of order") from exc
 
 
+@task
+def fail_as(name: str) -> None:
+    """Fail with an exception of this name."""
+    raise type(name, (Exception,), {})("as it was asked to")
+
+
 def _look_up(what: str) -> None:
     raise KeyError(what)
 

@@ -11,6 +11,10 @@ WORST = """async () => (await axe.run()).violations
   .filter(violation => ["serious", "critical"].includes(violation.impact))
   .map(({ id, nodes }) => `${id}: ${nodes.map(node => `${node.html} ${node.failureSummary}`).join("; ")}`)"""
 
+PANELS_TOO_SMALL = """() => [...document.querySelectorAll("section")]
+  .filter(panel => panel.scrollWidth > panel.clientWidth).map(panel => panel.innerText.slice(0, 40))"""
+"""Finds the panels that something stands out of."""
+
 
 def what_keeps_people_out(page: Page) -> list[str]:
     """Return what axe-core finds serious or critical in the page as it is."""

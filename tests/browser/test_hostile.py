@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from tests.acceptance.serving import TIMEOUT
 from tests.browser.chores import ADDRESS, BROKEN_OUT, SCRIPT
-from tests.browser.looking import go, open_list, row
+from tests.browser.looking import PANELS_TOO_SMALL, go, open_list, row
 
 HITS = "window.hits = 0; window.hit = () => { window.hits += 1; }"
 """What the scripts would call."""
@@ -129,3 +129,94 @@ def test_submit_again_fills_the_form_with_text(look, job):
 def test_an_address_of_a_name_that_every_object_has_leads_nowhere(look, name):
     page = look(f"/#/{name}")
     expect(page.get_by_role("heading", name="There is nothing at this address")).to_be_visible()
+
+
+ENDLESS = "W" * 100
+"""A name that nothing breaks, as long as a queue's may be."""
+
+BACKWARDS = "\N{RIGHT-TO-LEFT OVERRIDE}spam"
+"""What turns the direction of all that follows it in its line."""
+
+
+@pytest.fixture(scope="module")
+def names(house):
+    """Jobs with such names: one that has failed, one that runs, and some that wait."""
+    failed = house.submit("fail_as", ENDLESS)
+    house.job(failed["id"], wait=TIMEOUT)
+    running = house.submit("stubborn", "names", queue=BACKWARDS + ENDLESS[:80])
+    house.until_running(running["id"])
+    waiting = [house.submit("add", 1, queue=queue, delay=3600) for queue in (ENDLESS, BACKWARDS)]
+    yield failed
+    house.allow("names")
+    for job in waiting:
+        house.client.delete(f"/jobs/{job['id']}")
+
+
+@pytest.mark.parametrize("width", [1280, 800, 360])
+def test_a_name_without_a_space_stays_in_its_panel(look, names, width):
+    page = look("/")
+    page.set_viewport_size({"width": width, "height": 800})
+    queue = page.get_by_role("row").filter(has=page.get_by_role("link", name=ENDLESS, exact=True))
+    expect(page.get_by_role("region", name="Failures").get_by_role("link", name=ENDLESS)).to_be_visible()
+    expect(page.get_by_role("region", name="Workers")).to_contain_text(BACKWARDS)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(PANELS_TOO_SMALL) == []
+    queue.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text(f"{ENDLESS} starts no more jobs until it is resumed")).to_be_visible()
+    queue.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text(f"The jobs of {ENDLESS} run again")).to_be_visible()
+
+
+def test_a_name_that_turns_the_direction_turns_nothing_but_itself(look, names):
+    page = look("/")
+    link = page.get_by_role("link", name=BACKWARDS, exact=True)
+    queue = page.get_by_role("row").filter(has=link)
+    queue.get_by_role("button", name="Pause").click()
+    paused = queue.get_by_text("paused", exact=True)
+    expect(paused).to_be_visible()
+    name, tag = link.bounding_box(), paused.bounding_box()
+    assert name["x"] + name["width"] <= tag["x"]
+    expect(page.get_by_text("starts no more jobs").locator("bdi")).to_have_text(BACKWARDS)
+    queue.get_by_role("button", name="Resume").click()
+    expect(paused).to_be_hidden()
+
+
+@pytest.fixture
+def strange(house, look):
+    """Return a function that opens the overview, with a queue of this name beside those of the service."""
+
+    def strange(name):
+        def answer(route):
+            response = route.fetch()
+            queue = {"name": name, "pending": 1, "running": 0, "oldest_age": 1, "paused": False}
+            body = response.json()
+            route.fulfill(response=response, json={**body, "queues": [*body["queues"], queue]})
+
+        page = look("/#/tasks")
+        page.route("**/queues", answer)
+        go(page, "Overview")
+        return page
+
+    return strange
+
+
+@pytest.mark.parametrize("name", ["..", "a/../spared", "a/./b", "./spared"])
+def test_no_queue_is_paused_whose_address_would_be_another_ones(house, strange, name):
+    page = strange(name)
+    sent = []
+    page.on("request", lambda request: request.method == "POST" and sent.append(request.url))
+    page.get_by_role("button", name=f"Pause {name}", exact=True).click()
+    expect(page.get_by_text("No browser can call for a queue of this name.")).to_be_visible()
+    assert sent == []
+    page.unroute_all(behavior="wait")
+
+
+def test_a_pause_of_another_queue_than_was_meant_is_not_called_a_success(house, strange):
+    page = strange("meant")
+    page.route(
+        "**/queues/meant/pause", lambda route: route.continue_(url=f"{house.url}/queues/another/pause")
+    )
+    page.get_by_role("button", name="Pause meant", exact=True).click()
+    expect(page.get_by_text("The call has come to another queue: another")).to_be_visible()
+    page.unroute_all(behavior="wait")
+    house.client.post("/queues/another/resume").raise_for_status()

@@ -1,6 +1,6 @@
 // How things are at a glance: counts, the last hour, queues, workers, failures.
 
-import { call, get, getIfThere, isAbort } from "../api.js";
+import { get, getIfThere, isAbort } from "../api.js";
 import { time } from "../clock.js";
 import { latencyChart, throughputChart } from "../chart.js";
 import { sampleCommand } from "../curl.js";
@@ -8,9 +8,8 @@ import { fill, h, keyed, say, set } from "../dom.js";
 import { count, cut, duration, shortId } from "../format.js";
 import { icon } from "../icons.js";
 import { every, live } from "../live.js";
-import {
-  cell, commandBox, headCell, loading, note, panel, row, table, toast, toastProblem, trouble,
-} from "../parts.js";
+import { cell, commandBox, headCell, loading, note, panel, row, table, trouble } from "../parts.js";
+import { setPaused } from "../queues.js";
 import { toHash } from "../router.js";
 import { workersPanel } from "./workers.js";
 
@@ -213,13 +212,7 @@ class QueueRow {
   }
 
   async toggle() {
-    const { name, paused } = this.queue;
-    try {
-      await call("POST", `/queues/${name.split("/").map(encodeURIComponent).join("/")}/${paused ? "resume" : "pause"}`);
-      toast(paused ? `The jobs of ${name} run again` : `${name} starts no more jobs until it is resumed`);
-    } catch (error) {
-      toastProblem(error);
-    }
+    await setPaused(this.queue.name, !this.queue.paused);
     this.changed();
   }
 }

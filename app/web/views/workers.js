@@ -62,5 +62,5 @@ function slot({ kind, total, used }) {
 const runs = (job) => h("li", null,
   h("a", { href: toHash(["jobs", job.job]), title: job.job }, shortId(job.job)),
   h("span", { class: "name" }, job.task),
-  h("span", { class: "muted" }, job.queue, job.attempt > 1 && `, attempt ${job.attempt}`),
+  h("span", { class: "muted" }, h("bdi", null, job.queue), job.attempt > 1 && `, attempt ${job.attempt}`),
   h("span", { class: "number" }, time(job.started_at, "for")));
