@@ -112,3 +112,19 @@ def test_of_many_queues_the_busiest_are_shown_and_those_that_are_paused(tmp_path
         expect(panel.get_by_role("rowheader", name=re.compile("user-12[05]|idle"))).to_have_count(3)
         expect(panel.get_by_text("and 31 more with less to do")).to_be_visible()
         page.context.close()
+
+
+def test_failures_of_more_kinds_than_are_told_apart_have_no_list_of_their_own(tmp_path, visit):
+    # However a minute's end falls among them: more than a hundred in one of the two.
+    jobs = [{"task": "fail_as", "args": [f"Fault{number}"]} for number in range(250)]
+    with housed(tmp_path) as house:
+        answer = house.client.post("/jobs/batch", json={"jobs": jobs}).raise_for_status()
+        for job in answer.json()["jobs"]:
+            house.job(job["id"], wait=TIMEOUT)
+        page, _ = visit(house)
+        failures = page.get_by_role("region", name="Failures")
+        others = failures.get_by_role("row").filter(has_text="Other kinds")
+        expect(others.get_by_role("rowheader")).to_contain_text("as it was asked to")
+        expect(others.get_by_role("rowheader").get_by_role("link")).to_have_count(0)
+        expect(failures.get_by_role("rowheader", name="in fail_as").first.get_by_role("link")).to_be_visible()
+        page.context.close()

@@ -15,6 +15,7 @@ import { workersPanel } from "./workers.js";
 
 const EVERY = 5; // seconds
 const QUEUES_SHOWN = 100;
+const OTHERS = "(others)"; // of many kinds of failures those that are not told apart
 const STATES = ["pending", "running", "finished", "cancelled"];
 const ABSENT = "This service does not tell that yet.";
 
@@ -242,10 +243,13 @@ class FailureRow {
     this.times = cell("Times", "col-number");
     this.at = h("span");
     this.latest = h("a", { class: "under" });
+    const others = type === OTHERS && task === OTHERS;
     this.element = row({},
-      headCell("Exception", "", h("a", { class: "failure-type",
-        href: toHash(["jobs"], { outcome: "failed", task }) }, type),
-        h("span", { class: "muted" }, " in ", task), this.message),
+      headCell("Exception", "",
+        others ? h("span", { class: "failure-type" }, "Other kinds")
+          : [h("a", { class: "failure-type", href: toHash(["jobs"], { outcome: "failed", task }) }, type),
+            h("span", { class: "muted" }, " in ", task)],
+        this.message),
       this.times, cell("Latest", "col-time", this.at, this.latest));
   }
 
