@@ -36,6 +36,11 @@ def test_the_counts_are_those_of_the_service(busy, visit):
         expect(count_of(page, state, count)).to_be_visible()
 
 
+def test_those_that_have_failed_are_told_apart_from_those_that_have_succeeded(busy, visit):
+    page, _ = visit(busy)
+    expect(count_of(page, "finished", 3)).to_contain_text("1 succeeded, 2 failed this hour")
+
+
 def test_a_count_leads_to_its_jobs(busy, visit):
     page, _ = visit(busy)
     count_of(page, "running", 1).click()
