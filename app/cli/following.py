@@ -17,7 +17,7 @@ from app.cli import finding
 from app.cli.board import drawn
 from app.cli.desk import Desk
 from app.cli.ends import FINE
-from app.cli.screen import Screen, plain, word
+from app.cli.screen import Screen, local, plain, word
 from app.cli.words import EXIT_CODES, Seen
 from app.client import Client, Event, LogRecord
 
@@ -146,7 +146,12 @@ def watch(desk: Desk, job_id: finding.Ids = None) -> int:
 
 def _ends(desk: Desk, watched: Watched) -> Iterator[Seen]:
     """Yield each job when it has ended, until all that are wanted have."""
-    yield from watched.look()
+    for seen in watched.look():
+        _say(desk, seen)
+        yield seen
+    if desk.as_json and not watched.all:
+        for seen in watched.shown():
+            _say(desk, seen)
     desk.persist()
     if watched.over:
         return
@@ -161,9 +166,18 @@ def _ends(desk: Desk, watched: Watched) -> Iterator[Seen]:
             yield from watched.hear(event)
         # However many events there are: one that has passed may be among them.
         if time.monotonic() >= due or (event is not None and event.kind == "gap"):
-            yield from watched.look()
+            for seen in watched.look():
+                # Whose event was not heard.
+                _say(desk, seen)
+                yield seen
             pause = min(2 * pause, LONGEST)
             due = time.monotonic() + pause
+
+
+def _say(desk: Desk, seen: Seen) -> None:
+    """Tell a pipe how a job was found, as an event tells it."""
+    if desk.as_json:
+        desk.data({"id": None, "kind": "state", "job": seen.id, "task": seen.task, **seen.stated()})
 
 
 def _picture(screen: Screen, watched: Watched) -> AbstractContextManager[Any]:
@@ -218,6 +232,6 @@ def _print(desk: Desk, record: LogRecord) -> None:
         # To a pipe, where other programs look through the text.
         desk.write(f"{record.time.isoformat()} {plain(record.level)} {message}")
         return
-    line = Text(f"{record.time.astimezone():%H:%M:%S.%f}"[:12], "dim")
+    line = Text(f"{local(record.time):%H:%M:%S.%f}"[:12], "dim")
     line.append(f" {plain(record.level):<9}", LEVELS.get(record.level, "")).append(message)
     desk.out.print(line, soft_wrap=True)

@@ -4,6 +4,7 @@ Whatever a user can cause ends as one line on stderr that says what to do.
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +29,7 @@ from app.client import (
     UnauthorizedError,
 )
 from app.config import ConfigError, Settings
+from app.jobs.model import Outcome
 
 COMMANDS: Sequence[tuple[str, Command]] = (
     ("submit", submit.submit),
@@ -140,12 +142,15 @@ def _usage(exc: Any) -> str:
     """Return what is wrong with the command line, and where more about it is."""
     context = getattr(exc, "ctx", None)
     path = context.command_path if context is not None else "errand"
-    said = " ".join(exc.format_message().split()).rstrip(".")
-    hint = (
-        " (arguments that begin with a dash come after --)"
-        if "submit" in path and "No such option" in said
-        else ""
-    )
+    said = " ".join(exc.format_message().split()).rstrip(".").replace("Value error, ", "")
+    if "'--state'" in said and any(f"'{outcome}' is not" in said for outcome in Outcome):
+        # What a job's status is called here.
+        said += "; how it ended is its --outcome"
+    hint = ""
+    if "No such option" in said and "submit" in path:
+        hint = " (arguments that begin with a dash come after --)"
+    elif path == "errand" and re.search("No such option: --(url|json|api-key-file)", said):
+        hint = " (it comes behind the command's name)"
     return f"{said}{hint}{' See' if said.endswith('?') else '; see'} {path} --help"
 
 

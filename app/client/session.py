@@ -4,13 +4,14 @@ import asyncio
 import copy
 import ipaddress
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, signature
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack, get_args
 
 import httpx
 
@@ -57,9 +58,11 @@ class Session:
         timeout: float = TIMEOUT,
         patience: float = PATIENCE,
     ) -> None:
-        address = httpx.URL(url)
-        if address.scheme not in {"http", "https"} or not address.host:
+        if not _is_address(url):
             raise ValueError(f"a service's address is like {URL}, not {url!r}")
+        if api_key is not None and not re.fullmatch("[!-~]+", api_key):
+            # Not shown: whatever else it is, it is secret.
+            raise ValueError("an API key is of visible ASCII characters, without spaces and ends of lines")
         self.url = url.rstrip("/")
         self.timeout = timeout
         self.patience = patience
@@ -102,6 +105,14 @@ class Session:
         }
 
 
+def _is_address(url: str) -> bool:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return address.scheme in {"http", "https"} and bool(address.host)
+
+
 def _require_open(http: httpx.Client | httpx.AsyncClient) -> None:
     """Raise ServiceUnreachableError where httpx would raise a RuntimeError."""
     if http.is_closed:
@@ -120,7 +131,11 @@ def _as_method(method: Callable[..., Any], call: Callable[..., Any]) -> None:
     wraps(call)(method)
     found = signature(call)
     own = Parameter("self", Parameter.POSITIONAL_ONLY)
-    method.__signature__ = found.replace(parameters=[own, *found.parameters.values()])  # type: ignore[attr-defined]
+    _, _, result = get_args(found.return_annotation)
+    method.__annotations__ = {**call.__annotations__, "return": result}
+    method.__signature__ = found.replace(  # type: ignore[attr-defined]
+        parameters=[own, *found.parameters.values()], return_annotation=result
+    )
 
 
 def _blocking(call: Callable[P, Steps[T]]) -> Callable[Concatenate["Client", P], T]:
@@ -201,6 +216,7 @@ class Client(Session):
         while not subscription.over:
             error = None
             try:
+                _require_open(self._http)
                 with self._http.stream(**self._asked(subscription.request())) as answer:
                     if answer.status_code >= ERROR:
                         answer.read()
@@ -238,7 +254,7 @@ class Client(Session):
             while True:
                 try:
                     answer = self._do(step)
-                except httpx.RequestError as exc:
+                except (httpx.RequestError, httpx.InvalidURL) as exc:
                     step = todo.throw(exc)
                 else:
                     step = todo.send(answer)
@@ -316,6 +332,7 @@ class AsyncClient(Session):
         while not subscription.over:
             error = None
             try:
+                _require_open(self._http)
                 async with self._http.stream(**self._asked(subscription.request())) as answer:
                     if answer.status_code >= ERROR:
                         await answer.aread()
@@ -351,7 +368,7 @@ class AsyncClient(Session):
             while True:
                 try:
                     answer = await self._do(step)
-                except httpx.RequestError as exc:
+                except (httpx.RequestError, httpx.InvalidURL) as exc:
                     step = todo.throw(exc)
                 else:
                     step = todo.send(answer)
