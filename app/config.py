@@ -5,6 +5,7 @@ wrong with them is a ConfigError, whose text names the setting and never a key: 
 own errors repeat their input, so whatever touches keys does not raise those.
 """
 
+import difflib
 import ipaddress
 import os
 import re
@@ -329,6 +330,13 @@ def load_settings(**given: Any) -> Settings:
 def load_caller_settings(**given: Any) -> CallerSettings:
     """Return what a caller has set; as `load_settings`."""
     return _load(CallerSettings, given)
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """Return the environment's variables that look like settings and are none, with the nearest that is."""
+    known = [f"{PREFIX}{name.upper()}" for model in (Settings, CallerSettings) for name in model.model_fields]
+    found = (name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    return {name: next(iter(difflib.get_close_matches(name, known)), None) for name in found}
 
 
 def _load(model: type[Model], given: Mapping[str, Any]) -> Model:

@@ -371,7 +371,7 @@ def _announcement(
     settings: Settings, registry: Registry, recovered: Recovered, listening: socket.socket
 ) -> Sequence[str]:
     address = _address(listening)
-    lines = [f"Errand listens on http://{address} (docs: http://{address}/docs)"]
+    lines = [f"Errand listens on http://{address} (a dashboard for browsers; docs: http://{address}/docs)"]
     lines.append(f"Database: {settings.database}")
     lines.append(f"Tasks: {', '.join(sorted(task.name for task in registry)) or 'none'}")
     if recovered.lost:

@@ -1,5 +1,6 @@
 """That the benchmarks still run; what they find is for whoever reads them."""
 
+import re
 import asyncio
 import sqlite3
 import subprocess
@@ -122,8 +123,8 @@ def test_http_beside_jobs_that_compute_is_measured_in_each_state(tmp_path):
 def test_the_readme_shows_what_the_last_full_run_found():
     table = (ROOT / "benchmarks" / "service.md").read_text("utf-8").partition(markdown(HEADER, []))[2]
     found = [line.strip("| ").split(" | ") for line in table.partition("\n\n")[0].splitlines()]
-    shown = [(figure, *judged) for figure, _, _, *judged in found]
+    shown = [[re.sub(r" \([^)]* to [^)]*\)", "", cell) for cell in row] for row in found]
     readme = (ROOT / "README.md").read_text("utf-8")
     assert len(shown) > 10
-    assert markdown(("figure", "ratio", "target", "met?"), shown) in readme
+    assert markdown(HEADER, shown) in readme
     assert "(benchmarks/service.png)" in readme

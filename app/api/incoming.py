@@ -259,7 +259,7 @@ class Conditions(BaseModel):
     created_after: Instant = Field(None, description="Only jobs created later than this, in RFC 3339.")
     created_before: Instant = Field(None, description="Only jobs created earlier than this, in RFC 3339.")
     q: Name | None = Field(
-        None, description="Only jobs whose id begins with this, or whose task's name has it in it."
+        None, description="Only jobs whose id begins or ends with this, or whose task's name has it."
     )
 
     def filter(self) -> Filter:

@@ -14,8 +14,11 @@ import httpx
 from app.cli.desk import Desk
 from app.cli.doctor import Finding
 from app.cli.screen import span
+from app.cli.serve import put_current_folder_first
 from app.client import ClientError
-from app.config import ConfigError, Settings, load_settings
+from app.config import ConfigError, Settings, load_settings, unknown_variables
+from app.jobs.errors import TaskDefinitionError
+from app.jobs.registry import load, without_tasks
 from app.stores.base import StoreUnusableError
 from app.stores.examination import Examined, examine
 from app.stores.ownership import holder
@@ -45,7 +48,8 @@ def findings(desk: Desk) -> Iterator[Finding]:
     except ConfigError as exc:
         yield Finding("settings", "error", "; ".join(str(exc).splitlines()))
     else:
-        yield Finding("settings", "ok", f"valid; would listen on {settings.host} port {settings.port}")
+        yield _settings(settings)
+        yield _tasks(settings)
         yield from _database(settings)
     yield from _service(desk)
 
@@ -59,6 +63,27 @@ def _sqlite() -> Finding:
         oldest = ".".join(map(str, OLDEST_SQLITE))
         return Finding("sqlite", "error", f"SQLite {sqlite3.sqlite_version}; {oldest} or newer is needed")
     return Finding("sqlite", "ok", f"SQLite {sqlite3.sqlite_version}")
+
+
+def _settings(settings: Settings) -> Finding:
+    strange = [f"{name}, like {near}" if near else name for name, near in unknown_variables().items()]
+    if strange:
+        return Finding(
+            "settings", "warning", f"valid, but there is no setting of the name {'; '.join(strange)}"
+        )
+    return Finding("settings", "ok", f"valid; would listen on {settings.host} port {settings.port}")
+
+
+def _tasks(settings: Settings) -> Finding:
+    """Import the task modules, as `serve` does."""
+    put_current_folder_first()
+    try:
+        registry, empty = load(settings.tasks), without_tasks(settings.tasks)
+    except TaskDefinitionError as exc:
+        return Finding("tasks", "error", str(exc))
+    if empty:
+        return Finding("tasks", "warning", f"there are none in {', '.join(empty)}")
+    return Finding("tasks", "ok", f"{len(registry)} in {', '.join(settings.tasks)}")
 
 
 # -- the database ----------------------------------------------------------------

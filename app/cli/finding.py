@@ -1,4 +1,4 @@
-"""How jobs are named on a command line: by their ids, the beginning of one, or a filter."""
+"""How jobs are named on a command line: by their ids, the beginning or end of one, or a filter."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,10 @@ LEAST = 8
 """Characters of an id that may stand for all of it."""
 
 NAMED = 3
-"""Jobs that are named when an id's beginning fits several."""
+"""Jobs that are named when a part of an id fits several."""
 
 WHOLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-BEGINNING = re.compile(r"[0-9a-f-]+", re.IGNORECASE)
+PART = re.compile(r"[0-9a-f-]+", re.IGNORECASE)
 
 PANEL = "Which jobs"
 
@@ -59,7 +59,10 @@ class Where:
     query: Annotated[
         str | None,
         _option(
-            "--query", "-q", metavar="TEXT", help="Whose id begins with it, or whose task's name has it."
+            "--query",
+            "-q",
+            metavar="TEXT",
+            help="Whose id begins or ends with it, or whose task's name has it.",
         ),
     ] = None
 
@@ -80,9 +83,11 @@ class Where:
 
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID", help="Ids, or at least their first 8 characters.", show_default=False),
+    typer.Argument(
+        metavar="ID", help="Ids, or their first or last 8 characters, or more.", show_default=False
+    ),
 ]
-Id = Annotated[str, typer.Argument(metavar="ID", help="Its id, or at least the first 8 characters.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the first or last 8 characters, or more.")]
 
 
 def told(where: dict[str, Any]) -> str:
@@ -117,24 +122,28 @@ def instant(text: str, option: str) -> datetime:
 
 
 def find(client: Client, written: str) -> str:
-    """Return the id that is meant by it or its beginning. Raises StopError."""
+    """Return the id that is meant by it, or its beginning or end. Raises StopError."""
     text = written.strip().lower()
     if WHOLE.fullmatch(text):
         return text
-    if len(text) < LEAST or not BEGINNING.fullmatch(text):
+    if len(text) < LEAST or not PART.fullmatch(text):
         raise StopError(
-            f"{shorten(written)} is no id: take one from `errand list`, or its first {LEAST} characters"
+            f"{shorten(written)} is no id: take one from `errand list`, or its last {LEAST} characters"
         )
     digits = text.replace("-", "")
     # A task's name may have it too.
-    found = (job.id for job in client.jobs(q=text) if job.id.replace("-", "").startswith(digits))
+    found = (job.id for job in client.jobs(q=text) if _is_part(digits, job.id.replace("-", "")))
     ids = list(islice(found, NAMED + 1))
     if not ids:
-        raise StopError(f"no job's id begins with {text}; `errand list` shows them", REFUSED)
+        raise StopError(f"no job's id begins or ends with {text}; `errand list` shows them", REFUSED)
     if len(ids) > 1:
         named = ", ".join(ids[:NAMED]) + (", …" if len(ids) > NAMED else "")
-        raise StopError(f"several jobs' ids begin with {text}: {named}")
+        raise StopError(f"several jobs' ids begin or end with {text}: {named}")
     return ids[0]
+
+
+def _is_part(digits: str, job_id: str) -> bool:
+    return job_id.startswith(digits) or job_id.endswith(digits)
 
 
 def find_all(client: Client, written: Sequence[str]) -> list[str]:

@@ -146,7 +146,12 @@ def watch(desk: Desk, job_id: finding.Ids = None) -> int:
 
 def _ends(desk: Desk, watched: Watched) -> Iterator[Seen]:
     """Yield each job when it has ended, until all that are wanted have."""
-    yield from watched.look()
+    for seen in watched.look():
+        _say(desk, seen)
+        yield seen
+    if desk.as_json and not watched.all:
+        for seen in watched.shown():
+            _say(desk, seen)
     desk.persist()
     if watched.over:
         return
@@ -161,9 +166,18 @@ def _ends(desk: Desk, watched: Watched) -> Iterator[Seen]:
             yield from watched.hear(event)
         # However many events there are: one that has passed may be among them.
         if time.monotonic() >= due or (event is not None and event.kind == "gap"):
-            yield from watched.look()
+            for seen in watched.look():
+                # Whose event was not heard.
+                _say(desk, seen)
+                yield seen
             pause = min(2 * pause, LONGEST)
             due = time.monotonic() + pause
+
+
+def _say(desk: Desk, seen: Seen) -> None:
+    """Tell a pipe how a job was found, as an event tells it."""
+    if desk.as_json:
+        desk.data({"id": None, "kind": "state", "job": seen.id, "task": seen.task, **seen.stated()})
 
 
 def _picture(screen: Screen, watched: Watched) -> AbstractContextManager[Any]:

@@ -93,7 +93,12 @@ def show(desk: Desk, job_id: finding.Id) -> None:
     if desk.as_json:
         desk.data(job)
     else:
-        report(desk.out, job)
+        paused = job.state == "pending" and job.queue in _paused(desk)
+        report(desk.out, job, paused=paused)
+
+
+def _paused(desk: Desk) -> set[str]:
+    return {queue.name for queue in desk.client.queues() if queue.paused}
 
 
 def cancel(desk: Desk, where: Where, job_id: finding.Ids = None, yes: Yes = False) -> int:

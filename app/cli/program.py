@@ -28,6 +28,7 @@ from app.client import (
     UnauthorizedError,
 )
 from app.config import ConfigError, Settings
+from app.jobs.model import Outcome
 
 COMMANDS: Sequence[tuple[str, Command]] = (
     ("submit", submit.submit),
@@ -140,7 +141,10 @@ def _usage(exc: Any) -> str:
     """Return what is wrong with the command line, and where more about it is."""
     context = getattr(exc, "ctx", None)
     path = context.command_path if context is not None else "errand"
-    said = " ".join(exc.format_message().split()).rstrip(".")
+    said = " ".join(exc.format_message().split()).rstrip(".").replace("Value error, ", "")
+    if "'--state'" in said and any(f"'{outcome}' is not" in said for outcome in Outcome):
+        # What a job's status is called here.
+        said += "; how it ended is its --outcome"
     hint = (
         " (arguments that begin with a dash come after --)"
         if "submit" in path and "No such option" in said

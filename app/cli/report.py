@@ -18,12 +18,12 @@ LINES = 200
 """Lines of a result that are shown; --json has all of them."""
 
 
-def report(screen: Screen, job: Job) -> None:
-    """Print a job."""
+def report(screen: Screen, job: Job, *, paused: bool = False) -> None:
+    """Print a job. paused: whether its queue is."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, value in _facts(job):
+    for name, value in _facts(job, paused=paused):
         facts.add_row(name, value)
     screen.print(facts)
     if job.attempts and (len(job.attempts) > 1 or job.losses):
@@ -49,7 +49,7 @@ def _result(screen: Screen, value: Any) -> None:
         screen.print(Text(f"… {len(lines) - LINES:,} lines more; --json shows all", "dim"))
 
 
-def _facts(job: Job) -> Iterator[tuple[str, Text]]:
+def _facts(job: Job, *, paused: bool) -> Iterator[tuple[str, Text]]:
     yield "id", word(job.id)
     yield "call", Text(call(job))
     yield "status", _status(job)
@@ -62,6 +62,8 @@ def _facts(job: Job) -> Iterator[tuple[str, Text]]:
         )
     yield from _times(job)
     yield "queue", Text(f"{plain(job.queue)}, priority {job.priority}")
+    if paused:
+        yield "", Text("the queue is paused; `errand resume` has its jobs run", "yellow")
     yield "attempt", Text(f"{job.attempt} of {job.max_attempts}, run {job.run}{_losses(job)}")
     if job.key is not None:
         yield "key", Text(plain(job.key))

@@ -103,6 +103,9 @@ class Parameters:
             name, equals, text = written.partition("=")
             schema = self._by_name(name) if equals else None
             if schema is None:
+                if equals and name.isidentifier() and not self._takes_text(len(args)):
+                    known = ", ".join(self.named) or "none by name"
+                    raise StopError(f"there is no parameter {shorten(name)}; it takes {known}")
                 args.append(self._positional(len(args), written))
             elif name in kwargs:
                 raise StopError(f"{name} is given twice")
@@ -114,6 +117,12 @@ class Parameters:
         if name in self.named:
             return self.named[name].schema
         return self.free if name.isidentifier() else None
+
+    def _takes_text(self, index: int) -> bool:
+        """Tell whether the next positional argument may be any text, one with `=` in it too."""
+        schema = self.positional[index].schema if index < len(self.positional) else self.rest or {}
+        types = set(self._types(schema))
+        return not types or "string" in types
 
     def _positional(self, index: int, text: str) -> Any:
         if index < len(self.positional):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.ends import INTERRUPTED, USAGE
-from app.config import ConfigError, Settings, load_settings
+from app.config import ConfigError, Settings, load_settings, unknown_variables
 
 LOG_RECORDS = 10_000
 """Records that wait to be written at most."""
@@ -54,21 +54,34 @@ def _default(field: Any) -> str:
 def _serve(options: dict[str, Any]) -> int:
     """Start the service and run it to its end. What keeps it from starting is one line, not a traceback."""
     from app.jobs.errors import TaskDefinitionError  # noqa: PLC0415  (`--help` needs none of them)
-    from app.jobs.registry import load  # noqa: PLC0415
+    from app.jobs.registry import load, without_tasks  # noqa: PLC0415
     from app.server import StartError, serve  # noqa: PLC0415
     from app.stores.base import StoreError  # noqa: PLC0415
 
     _log_aside()
-    _put_current_folder_first()
+    put_current_folder_first()
     try:
         settings = load_settings(**options)
-        return serve(settings, load(settings.tasks))
+        registry = load(settings.tasks)
+        _warn(without_tasks(settings.tasks))
+        return serve(settings, registry)
     except (ConfigError, TaskDefinitionError, StartError, StoreError) as exc:
         print(f"errand: {exc}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         # Before the service took the signals over: nothing has begun that would have to end.
         return INTERRUPTED
+
+
+def _warn(empty: Sequence[str]) -> None:
+    """Tell of what is hardly meant: settings of no such name, and modules without tasks (`empty`)."""
+    for name, nearest in unknown_variables().items():
+        hint = f"; did you mean {nearest}?" if nearest else "; `errand serve --help` shows those there are"
+        print(f"errand: {name} is no setting{hint}", file=sys.stderr)
+    for name in empty:
+        own = name.partition(".")[0] == "app"
+        why = ", and is Errand's own: yours needs a name other than `app`" if own else ""
+        print(f"errand: the task module {name!r} has no tasks{why}", file=sys.stderr)
 
 
 def _log_aside() -> None:
@@ -119,7 +132,7 @@ def _formatter() -> logging.Formatter:
     return Formatter("%(asctime)s %(levelname)-7s %(origin)s: %(message)s")
 
 
-def _put_current_folder_first() -> None:
+def put_current_folder_first() -> None:
     """Let task modules beside the user be found. A console script does not look there by itself."""
     here = Path.cwd()
     own = Path(__file__).parents[1]

@@ -54,6 +54,13 @@ class Seen:
             return replace(self, progress=Progress.model_validate(event.data))
         return replace(self, **_changes(self, event)) if event.kind == "state" else self
 
+    def stated(self) -> dict[str, Any]:
+        """Return how it stands in the words of an event."""
+        outcome = self.status if self.done else None
+        state = "finished" if outcome in {"succeeded", "failed"} else self.status
+        exception = None if self.exception is None else self.exception.model_dump(exclude={"traceback"})
+        return {"state": state, "outcome": outcome, "exception": exception}
+
     @property
     def done(self) -> bool:
         """Whether it has an outcome."""

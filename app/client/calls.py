@@ -57,7 +57,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Where(TypedDict, total=False):
-    """A filter, as lists have it. q: the beginning of an id, or a part of a task's name."""
+    """A filter, as lists have it. q: the beginning or end of an id, or a part of a task's name."""
 
     state: str
     outcome: str

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, signature
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack, get_args
 
 import httpx
 
@@ -120,7 +120,11 @@ def _as_method(method: Callable[..., Any], call: Callable[..., Any]) -> None:
     wraps(call)(method)
     found = signature(call)
     own = Parameter("self", Parameter.POSITIONAL_ONLY)
-    method.__signature__ = found.replace(parameters=[own, *found.parameters.values()])  # type: ignore[attr-defined]
+    _, _, result = get_args(found.return_annotation)
+    method.__annotations__ = {**call.__annotations__, "return": result}
+    method.__signature__ = found.replace(  # type: ignore[attr-defined]
+        parameters=[own, *found.parameters.values()], return_annotation=result
+    )
 
 
 def _blocking(call: Callable[P, Steps[T]]) -> Callable[Concatenate["Client", P], T]:

@@ -350,6 +350,11 @@ def load(modules: Iterable[str]) -> Registry:
     return Registry(found.values())
 
 
+def without_tasks(modules: Iterable[str]) -> list[str]:
+    """Return those modules of which `load` has no tasks."""
+    return [name for name in modules if not any(_tasks_of(_import(name)))]
+
+
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)

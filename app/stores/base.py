@@ -260,7 +260,7 @@ class Filter:
     """Which jobs a list shows; None means any.
 
     tags: all of them, as pairs. created_after, created_before: microseconds since the epoch,
-    neither included. q: the beginning of an id, or a part of the task's name in any case.
+    neither included. q: the beginning or end of an id, or a part of the task's name in any case.
     """
 
     state: State | None = None

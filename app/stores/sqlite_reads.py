@@ -347,7 +347,8 @@ CONDITIONS = {
     **{column: f"{column} = :{column}" for column in PLAIN},
     "created_after": "created_at > :created_after",
     "created_before": "created_at < :created_before",
-    "q": "(instr(lower(hex(id)), :id_part) = 1 OR instr(lower(task), :task_part) > 0)",
+    "q": """(instr(lower(hex(id)), :id_part) = 1 OR substr(lower(hex(id)), -length(:id_part)) = :id_part
+        OR instr(lower(task), :task_part) > 0)""",
 }
 
 HAS_TAG = "EXISTS (SELECT 1 FROM json_each(tags) WHERE key = :tag{0} AND json_each.value = :value{0})"

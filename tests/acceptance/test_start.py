@@ -86,6 +86,16 @@ def test_a_bad_task_module_stops_the_start_and_is_named_with_the_reason(tmp_path
     assert "Traceback" not in stopped.stderr
 
 
+def test_what_is_hardly_meant_is_told_and_the_service_starts(tmp_path):
+    (tmp_path / "empty.py").write_text("")
+    settings = {"ERRAND_TASKS": "empty,app.jobs", "ERRAND_TASK": "mine", "ERRAND_COLOUR": "red"}
+    with service(tmp_path, **settings) as running:
+        running.until_logged("ERRAND_TASK is no setting; did you mean ERRAND_TASKS?")
+        running.until_logged("ERRAND_COLOUR is no setting")
+        running.until_logged("the task module 'empty' has no tasks")
+        running.until_logged("'app.jobs' has no tasks, and is Errand's own")
+
+
 def test_a_task_module_that_is_not_there_is_named(tmp_path):
     stopped = start(tmp_path, "--tasks", "no_such_module")
     assert (stopped.returncode, "'no_such_module'" in stopped.stderr) == (2, True)

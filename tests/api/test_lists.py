@@ -134,6 +134,7 @@ def test_a_list_may_ask_for_a_time_of_creation_whose_ends_are_not_in_it(api):
 def test_a_list_may_ask_for_the_beginning_of_an_id_or_a_part_of_a_tasks_name(api):
     one, other = api.submit(), api.submit(task="anything")
     assert ids_of(api, f"q={one['id']}") == [one["id"]]
+    assert ids_of(api, f"q={one['id'][-12:]}") == [one["id"]]
     assert ids_of(api, "q=YTHI") == [other["id"]]
     assert ids_of(api, "q=%25") == ids_of(api, "q=_") == ids_of(api, "q=%00") == ids_of(api, "q=%FF") == []
 

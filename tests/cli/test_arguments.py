@@ -35,6 +35,15 @@ def schema_of(fn):
     return Signature(fn, ()).parameters_schema()
 
 
+@pytest.mark.parametrize("words", [["m=3"], ["m"]])
+def test_a_name_that_is_no_parameter_is_said_so_where_no_text_is_taken(words):
+    def whole(n: int): ...
+
+    said = "there is no parameter 'm'; it takes n" if "=" in words[0] else "n takes int"
+    with pytest.raises(StopError, match=said):
+        Parameters(schema_of(whole)).read(words)
+
+
 @pytest.mark.parametrize(
     ("fn", "words", "args", "kwargs"),
     [

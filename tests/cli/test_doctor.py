@@ -159,6 +159,28 @@ def test_bad_settings_are_told_and_no_key_is_shown(doctor, monkeypatch):
     assert "hunter2" not in str(found)
 
 
+def test_a_setting_of_no_such_name_is_told(doctor, monkeypatch):
+    monkeypatch.setenv("ERRAND_TASK", "mine")
+    code, found = doctor()
+    assert (code, found["settings"][0]) == (0, "warning")
+    assert "ERRAND_TASK, like ERRAND_TASKS" in found["settings"][1]
+
+
+@pytest.mark.parametrize(
+    ("modules", "level", "said"),
+    [
+        ("nosuch", "error", "task module 'nosuch' cannot be imported"),
+        ("app.jobs.model", "warning", "there are none in app.jobs.model"),
+        ("app.tasks", "ok", "in app.tasks"),
+    ],
+)
+def test_task_modules_are_imported_as_serve_would(doctor, monkeypatch, modules, level, said):
+    monkeypatch.setenv("ERRAND_TASKS", modules)
+    code, found = doctor()
+    assert (code, found["tasks"][0]) == (int(level == "error"), level)
+    assert said in found["tasks"][1]
+
+
 def test_too_little_disk_is_told(doctor, monkeypatch):
     monkeypatch.setattr(checks, "TOO_LITTLE", 2**70)
     monkeypatch.setattr(checks, "LITTLE", 2**71)
@@ -197,4 +219,4 @@ def test_at_a_terminal_each_check_is_a_line(terminal, folder):
     shown = terminal("doctor", NO_COLOR="1", ERRAND_DATABASE=f"sqlite:///{folder / 'none.db'}")
     assert shown.end() == 0
     assert "ok       service    http://127.0.0.1:" in shown.plain
-    assert len(shown.plain.splitlines()) == 8
+    assert len(shown.plain.splitlines()) == 9

@@ -128,7 +128,9 @@ def test_watch_to_a_pipe_prints_the_events_and_ends_with_the_last_job(errand_pro
     done = errand_process("watch", job.id)
     assert (done.code, done.err) == (0, "")
     events = [json.loads(line) for line in done.out.splitlines()]
-    assert all(one["job"] == job.id and one["kind"] and one["id"] for one in events)
+    assert all(one["job"] == job.id and one["kind"] for one in events)
+    assert events[0] | {"id": None, "state": "running", "outcome": None} == events[0]
+    assert events[-1]["outcome"] == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,12 @@ def test_the_exit_code_of_watch_is_that_of_the_worst_job(errand, client, tasks, 
             client.cancel(job.id)
         client.until_done(job.id, 30)
         ids.append(job.id)
-    assert errand("watch", *ids) == (code, "", "")
+    done = errand("watch", *ids)
+    assert (done.code, done.err) == (code, "")
+    # Nothing happens any more: a pipe is told how each of them was found.
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert {one["job"] for one in found} == set(ids)
+    assert all(one["outcome"] for one in found)
 
 
 def test_watch_shows_what_runs_until_ctrl_c(terminal, client, gate):

@@ -114,6 +114,22 @@ def test_a_unique_beginning_of_an_id_will_do(errand, later):
     assert listed(errand("show", first[: max(whole, 24)]))[0]["id"] == first
     assert listed(errand("show", second.upper()))[0]["id"] == second
     assert listed(errand("show", second.replace("-", "")))[0]["id"] == second
+    assert listed(errand("show", first[-8:]))[0]["id"] == first
+
+
+def test_a_job_that_waits_because_its_queue_is_paused_says_so(terminal, client):
+    client.pause("halted")
+    job = client.options(queue="halted").submit("add", 1)
+    shown = terminal("show", job.id, NO_COLOR="1")
+    assert shown.end() == 0
+    assert "the queue is paused; `errand resume` has its jobs run" in shown.plain
+
+
+def test_how_a_job_ended_is_no_state(errand):
+    done = errand("list", "--state", "failed")
+    assert done.code == 2
+    assert "how it ended is its --outcome" in done.err
+    assert "Value error" not in done.err
 
 
 def test_a_beginning_that_fits_several_jobs_names_them(errand, later):
@@ -121,7 +137,7 @@ def test_a_beginning_that_fits_several_jobs_names_them(errand, later):
     shared = next(n for n in range(36) if first[: n + 1] != second[: n + 1])
     done = errand("show", first[: max(shared, 8)])
     assert done.code == 2
-    assert f"several jobs' ids begin with {first[:8]}" in done.err
+    assert f"several jobs' ids begin or end with {first[:8]}" in done.err
     assert second in done.err
 
 
@@ -129,8 +145,8 @@ def test_a_beginning_that_fits_several_jobs_names_them(errand, later):
     ("written", "code", "message"),
     [
         (NO_ID, 1, "there is no job of this id; `errand list` shows those there are"),
-        (NO_ID[:12], 1, f"no job's id begins with {NO_ID[:12]}"),
-        (NO_ID[:7], 2, "is no id: take one from `errand list`, or its first 8 characters"),
+        (NO_ID[:12], 1, f"no job's id begins or ends with {NO_ID[:12]}"),
+        (NO_ID[:7], 2, "is no id: take one from `errand list`, or its last 8 characters"),
         ("count_words", 2, "'count_words' is no id"),
         ("../../tasks", 2, "is no id"),
     ],

@@ -362,3 +362,5 @@ def test_a_key_is_needed_where_there_are_some(connect, tmp_path):
 def test_methods_say_what_they_take():
     assert list(inspect.signature(Client.get).parameters) == ["self", "job_id", "wait"]
     assert Client.result.__doc__.startswith("Wait for a job's result")
+    assert inspect.signature(Client.get).return_annotation is Job
+    assert "Generator" not in str(inspect.signature(Client.jobs)) + str(inspect.signature(Client.cancel))
