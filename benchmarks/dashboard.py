@@ -73,7 +73,7 @@ class Sizes(NamedTuple):
     quiet: float
 
 
-FULL = Sizes(90_000, 10_000, rounds=5, warm_up=40, changing=60, quiet=10)
+FULL = Sizes(90_000, 10_000, rounds=5, warm_up=90, changing=60, quiet=10)
 QUICK = Sizes(90, 10, rounds=1, warm_up=0.3, changing=0.5, quiet=0.1)
 
 
