@@ -111,7 +111,7 @@ const legend = (series, over, kind) =>
       svg("svg", { viewBox: "0 0 14 10", width: 14, height: 10, "aria-hidden": "true" },
         entry === over ? svg("path", { class: `line line-${entry.look}`, d: "M0 5h14" })
           : kind === "bars" ? svg("rect", { class: `bar-${entry.look}`, x: 2, width: 10, height: 10, rx: 2 })
-            : markOf(entry.look, 7, 5)), entry.name)));
+            : markOf(entry.look, 7, entry.look === "p99" ? 8 : 5)), entry.name)));
 
 /** Where what is drawn: x(index), y(value), the values at which lines are, and the bottom. */
 function scaleOf(minutes, series, over, kind, width) {

@@ -97,6 +97,14 @@ def test_the_chart_is_a_picture_with_words(busy, visit):
     expect(page.get_by_role("img", name=re.compile("hour|minute", re.IGNORECASE)).first).to_be_visible()
 
 
+def test_percentiles_are_told_apart_by_their_shapes(busy, visit):
+    page, _ = visit(busy)
+    chart = page.get_by_role("figure").filter(has=page.get_by_role("heading", name="Run time"))
+    shapes = chart.locator("figcaption path")
+    expect(shapes).to_have_count(3)
+    assert len({shape.get_attribute("d") for shape in shapes.all()}) == 3
+
+
 def test_an_empty_service_shows_how_to_submit_a_first_job(tmp_path, visit):
     with housed(tmp_path) as house:
         page, _ = visit(house)
