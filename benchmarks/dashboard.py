@@ -123,19 +123,24 @@ def _row(figure: str, times: Sequence[float], limit: float) -> Row:
 
 def weighed(browser: Browser, base: str) -> Iterator[Row]:
     """Weigh the page and all files that any view asks for."""
-    sizes: dict[str, int] = {}
+    answers: list[Response] = []
 
-    def weigh(answer: Response) -> None:
-        address = urlsplit(answer.url).path
-        if address == "/" or address.startswith("/static/"):
-            sizes[address] = len(answer.body())
+    def note(answer: Response) -> None:
+        # Their bodies are asked for later: not while one of them may be the last thing that is going on.
+        answers.append(answer)
 
     context = browser.new_context(base_url=base)
     page = context.new_page()
-    page.on("response", weigh)
+    page.on("response", note)
     for path in (*VIEWS.values(), "/#/tasks"):
         page.goto(path)
         page.wait_for_load_state("load")
+    served = {urlsplit(answer.url).path: answer for answer in answers}
+    sizes = {
+        address: len(answer.body())
+        for address, answer in served.items()
+        if address == "/" or address.startswith("/static/")
+    }
     context.close()
     total = sum(sizes.values())
     figure = f"bytes of the page and its {len(sizes) - 1} files, KiB"
