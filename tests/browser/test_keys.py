@@ -83,6 +83,17 @@ def test_a_wrong_key_is_refused_and_another_one_can_be_given(page, guarded):
     expect(row(page, guarded.jobs[BOOKS])).to_be_visible()
 
 
+def test_who_does_not_want_another_key_keeps_the_one_there_is(page, guarded):
+    give(page, BOOKS)
+    expect(dialog(page)).to_be_hidden()
+    page.get_by_role("button", name="Key", exact=True).click()
+    expect(page.get_by_text("No key", exact=True)).to_be_visible()
+    dialog(page).get_by_role("button", name="Not now").click()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    open_list(page)
+    expect(row(page, guarded.jobs[BOOKS])).to_be_visible()
+
+
 def test_a_key_is_kept_for_its_tab_only(page, guarded):
     give(page, BOOKS)
     expect(dialog(page)).to_be_hidden()
