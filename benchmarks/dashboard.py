@@ -5,8 +5,8 @@
 How long it takes until something is painted, and until the first rows are there; how much is
 transferred; and whether the page's heap grows over a minute in which a hundred jobs a second
 are submitted and run. The heap is read after collection, once the page has warmed up, and again
-when the minute is over; so are the nodes of its documents, those that are shown nowhere included.
-`--quick` shows that everything still runs, and its figures mean nothing.
+after the minute, both times when nothing happens; so are the nodes of its documents, those that
+are shown nowhere included. `--quick` shows that everything still runs, and its figures mean nothing.
 """
 
 import re
@@ -44,6 +44,8 @@ BYTES = 200 * 1024
 """What the page and its files may have."""
 GROWTH = 1.05
 """What the heap may have after the minute, of what it had before: reading it is no more exact than that."""
+LOOKS = 3
+"""At the heap, each after a collection."""
 BATCH = 10
 """Jobs that are submitted at a time."""
 PERIOD = 0.1
@@ -58,17 +60,21 @@ PAINTED = """name => new Promise(resolve => {
 
 
 class Sizes(NamedTuple):
-    """finished, pending: jobs that are stored. rounds: of each view. warm_up, changing: seconds."""
+    """finished, pending: jobs that are stored. rounds: of each view. The others are seconds.
+
+    quiet: after changes, until the page has asked once more how things are.
+    """
 
     finished: int
     pending: int
     rounds: int
     warm_up: float
     changing: float
+    quiet: float
 
 
-FULL = Sizes(90_000, 10_000, rounds=5, warm_up=15, changing=60)
-QUICK = Sizes(90, 10, rounds=1, warm_up=0.3, changing=0.5)
+FULL = Sizes(90_000, 10_000, rounds=5, warm_up=90, changing=60, quiet=10)
+QUICK = Sizes(90, 10, rounds=1, warm_up=0.3, changing=0.5, quiet=0.1)
 
 
 class Memory(NamedTuple):
@@ -117,19 +123,24 @@ def _row(figure: str, times: Sequence[float], limit: float) -> Row:
 
 def weighed(browser: Browser, base: str) -> Iterator[Row]:
     """Weigh the page and all files that any view asks for."""
-    sizes: dict[str, int] = {}
+    answers: list[Response] = []
 
-    def weigh(answer: Response) -> None:
-        address = urlsplit(answer.url).path
-        if address == "/" or address.startswith("/static/"):
-            sizes[address] = len(answer.body())
+    def note(answer: Response) -> None:
+        # Their bodies are asked for later: not while one of them may be the last thing that is going on.
+        answers.append(answer)
 
     context = browser.new_context(base_url=base)
     page = context.new_page()
-    page.on("response", weigh)
+    page.on("response", note)
     for path in (*VIEWS.values(), "/#/tasks"):
         page.goto(path)
         page.wait_for_load_state("load")
+    served = {urlsplit(answer.url).path: answer for answer in answers}
+    sizes = {
+        address: len(answer.body())
+        for address, answer in served.items()
+        if address == "/" or address.startswith("/static/")
+    }
     context.close()
     total = sum(sizes.values())
     figure = f"bytes of the page and its {len(sizes) - 1} files, KiB"
@@ -182,28 +193,41 @@ def grown(browser: Browser, base: str, sizes: Sizes) -> Iterator[Row]:
 
 
 def _over_a_minute(page: Page, base: str, sizes: Sizes) -> tuple[float, Memory, Memory]:
+    # What is made once, at the first changes, is no growth.
+    _changed(page, base, sizes.warm_up, sizes.quiet)
+    before = memory(page)
+    rate = _changed(page, base, sizes.changing, sizes.quiet)
+    return rate, before, memory(page)
+
+
+def _changed(page: Page, base: str, seconds: float, quiet: float) -> float:
+    """Have jobs submitted for some seconds; return their rate when the page is quiet again."""
     changes = Changes(base)
+    begun = monotonic()
     changes.start()
     try:
-        # What is made once, at the first change, is no growth.
-        page.wait_for_timeout(sizes.warm_up * 1_000)
-        before, begun, submitted = memory(page), monotonic(), changes.submitted
-        page.wait_for_timeout(sizes.changing * 1_000)
-        rate = (changes.submitted - submitted) / (monotonic() - begun)
-        return rate, before, memory(page)
+        page.wait_for_timeout(seconds * 1_000)
     finally:
         changes.end()
+    rate = changes.submitted / (monotonic() - begun)
+    page.wait_for_timeout(quiet * 1_000)
+    return rate
 
 
 def memory(page: Page) -> Memory:
-    """Collect what nobody holds any more, and return what is left."""
+    """Collect what nobody holds any more, and return what is left.
+
+    The least of a few looks: at any of them, what the last events have brought may be on its way.
+    """
     session = page.context.new_cdp_session(page)
     session.send("HeapProfiler.enable")
-    session.send("HeapProfiler.collectGarbage")
-    heap = session.send("Runtime.getHeapUsage")["usedSize"]
-    nodes = session.send("Memory.getDOMCounters")["nodes"]
+    found = []
+    for _ in range(LOOKS):
+        session.send("HeapProfiler.collectGarbage")
+        heap = session.send("Runtime.getHeapUsage")["usedSize"]
+        found.append(Memory(int(heap), int(session.send("Memory.getDOMCounters")["nodes"])))
     session.detach()
-    return Memory(int(heap), int(nodes))
+    return min(found)
 
 
 # -- the report --------------------------------------------------------------

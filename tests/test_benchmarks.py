@@ -1,7 +1,7 @@
 """That the benchmarks still run; what they find is for whoever reads them."""
 
-import re
 import asyncio
+import re
 import sqlite3
 import subprocess
 import sys

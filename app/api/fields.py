@@ -4,10 +4,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.jobs.registry import NAME_LENGTH, PRIORITIES, QUEUE_LENGTH
+from app.jobs.registry import NAME_LENGTH, PRIORITIES, QUEUE_LENGTH, has_dot_segment
 from app.jobs.retry import MAX_SECONDS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -97,7 +97,17 @@ def without_defaults(schema: dict[str, Any]) -> None:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
-QueueName = Annotated[str, Field(min_length=1, max_length=QUEUE_LENGTH)]
+
+
+def _without_dot_segments(queue: str) -> str:
+    if has_dot_segment(queue):
+        raise PydanticCustomError("dot_segment", "no part of a queue's name, between slashes, is . or ..")
+    return queue
+
+
+QueueName = Annotated[
+    str, Field(min_length=1, max_length=QUEUE_LENGTH), AfterValidator(_without_dot_segments)
+]
 Instant = Annotated[
     int | None,
     BeforeValidator(to_microseconds),

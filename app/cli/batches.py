@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self
 
@@ -14,7 +13,14 @@ from app.cli.desk import Desk
 from app.cli.ends import UNREACHABLE, USAGE, StopError
 from app.cli.schema import parse, shorten, type_of
 from app.cli.screen import Screen, plain
-from app.client import InvalidRequestError, ProblemError, ServiceUnreachableError, Submission, Submitted
+from app.client import (
+    InvalidRequestError,
+    ProblemError,
+    ServiceUnreachableError,
+    Submission,
+    Submitted,
+    calls,
+)
 
 BATCH = 1_000
 """Jobs that are stored together, or not at all."""
@@ -30,10 +36,10 @@ SAID: Mapping[type, str] = {list: "array", dict: "object"}
 
 
 class Line(NamedTuple):
-    """A line of the file. end: where it ends, in bytes from the beginning."""
+    """A line of the file. body: as it is sent. end: where it ends, in bytes from the beginning."""
 
     number: int
-    submission: Submission
+    body: str
     end: int
 
 
@@ -46,7 +52,7 @@ def submit_file(desk: Desk, path: Path, task: str | None, options: Mapping[str, 
         bar = opened.enter_context(_Bar(desk.err, _size(file)))
         lines = _lines(file, task, options)
         try:
-            while batch := list(islice(lines, BATCH)):
+            for batch in _batches(lines):
                 _tell(desk, _stored(desk, batch))
                 desk.persist()
                 stored += len(batch)
@@ -84,15 +90,13 @@ class _FaultError(Exception):
 def _stored(desk: Desk, batch: Sequence[Line]) -> Sequence[Submitted]:
     """Submit a batch. Raises _FaultError."""
     try:
-        return desk.client.submit_many([line.submission for line in batch])
+        return desk.client.perform(calls.submit_batch([line.body for line in batch]))
     except InvalidRequestError as exc:
         raise _fault_of(exc, batch) from exc
     except ProblemError as exc:
         raise _FaultError(batch[0].number, str(exc), 1) from exc
     except ServiceUnreachableError as exc:
         raise _FaultError(batch[0].number, str(exc), UNREACHABLE) from exc
-    except (TypeError, ValueError) as exc:
-        raise _FaultError(batch[0].number, str(exc)) from exc
 
 
 def _fault_of(exc: ProblemError, batch: Sequence[Line]) -> _FaultError:
@@ -105,7 +109,10 @@ def _fault_of(exc: ProblemError, batch: Sequence[Line]) -> _FaultError:
             said = f"{where}: {error.get('msg')}" if where else str(error.get("msg"))
             more = f" (and {len(exc.errors) - 1:,} more)" if len(exc.errors) > 1 else ""
             return _FaultError(batch[index].number, said + more)
-    return _FaultError(batch[0].number, str(exc))
+    last = batch[-1].number
+    return _FaultError(
+        batch[0].number, f"{exc} (in the lines up to {last:,})" if len(batch) > 1 else str(exc)
+    )
 
 
 # -- reading ---------------------------------------------------------------------
@@ -136,7 +143,32 @@ def _lines(file: BinaryIO, task: str | None, options: Mapping[str, Any]) -> Iter
     for number, line in enumerate(file, 1):
         end += len(line)
         if line.strip():
-            yield Line(number, _submission(number, line, task, options), end)
+            yield Line(number, _body(number, _submission(number, line, task, options)), end)
+
+
+def _body(number: int, submission: Submission) -> str:
+    try:
+        return submission.body()
+    except (TypeError, ValueError) as exc:
+        raise _FaultError(number, str(exc)) from exc
+
+
+def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """Yield what is submitted together: so many lines, or fewer if they are long."""
+    batch: list[Line] = []
+    size = 0
+    for line in lines:
+        if batch and size + len(line.body) > calls.BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line.body)
+        if len(batch) == BATCH:
+            # Before the next line is read, which may be wrong.
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _submission(number: int, line: bytes, task: str | None, options: Mapping[str, Any]) -> Submission:
@@ -172,7 +204,8 @@ def _whole(number: int, value: Any, options: Mapping[str, Any]) -> Submission:
     if not isinstance(value.get("task"), str):
         raise _FaultError(number, "the field 'task' is to be the name of a task")
     for name, shape in SHAPES.items():
-        if name in value and not isinstance(value[name], shape):
+        # null is as good as nothing, which the service says of tags in its own words.
+        if value.get(name) is not None and not isinstance(value[name], shape):
             raise _FaultError(number, f"the field {name!r} is to be an {SAID[shape]}")
     return Submission(**{**options, **value})
 

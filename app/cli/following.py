@@ -17,7 +17,7 @@ from app.cli import finding
 from app.cli.board import drawn
 from app.cli.desk import Desk
 from app.cli.ends import FINE
-from app.cli.screen import Screen, plain, word
+from app.cli.screen import Screen, local, plain, word
 from app.cli.words import EXIT_CODES, Seen
 from app.client import Client, Event, LogRecord
 
@@ -232,6 +232,6 @@ def _print(desk: Desk, record: LogRecord) -> None:
         # To a pipe, where other programs look through the text.
         desk.write(f"{record.time.isoformat()} {plain(record.level)} {message}")
         return
-    line = Text(f"{record.time.astimezone():%H:%M:%S.%f}"[:12], "dim")
+    line = Text(f"{local(record.time):%H:%M:%S.%f}"[:12], "dim")
     line.append(f" {plain(record.level):<9}", LEVELS.get(record.level, "")).append(message)
     desk.out.print(line, soft_wrap=True)

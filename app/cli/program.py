@@ -4,6 +4,7 @@ Whatever a user can cause ends as one line on stderr that says what to do.
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -145,11 +146,11 @@ def _usage(exc: Any) -> str:
     if "'--state'" in said and any(f"'{outcome}' is not" in said for outcome in Outcome):
         # What a job's status is called here.
         said += "; how it ended is its --outcome"
-    hint = (
-        " (arguments that begin with a dash come after --)"
-        if "submit" in path and "No such option" in said
-        else ""
-    )
+    hint = ""
+    if "No such option" in said and "submit" in path:
+        hint = " (arguments that begin with a dash come after --)"
+    elif path == "errand" and re.search("No such option: --(url|json|api-key-file)", said):
+        hint = " (it comes behind the command's name)"
     return f"{said}{hint}{' See' if said.endswith('?') else '; see'} {path} --help"
 
 

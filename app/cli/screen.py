@@ -221,4 +221,12 @@ def moment(at: datetime) -> str:
     """Return a time on this machine's clock, and how long ago or ahead it is."""
     distance = (now() - at).total_seconds()
     where = f"{span(distance)} ago" if distance >= 0 else f"in {span(-distance)}"
-    return f"{at.astimezone():%Y-%m-%d %H:%M:%S} ({where})"
+    return f"{local(at):%Y-%m-%d %H:%M:%S} ({where})"
+
+
+def local(at: datetime) -> datetime:
+    """Return a time on this machine's clock; as it is at the ends of the calendar, where that has none."""
+    try:
+        return at.astimezone()
+    except (OverflowError, ValueError, OSError):
+        return at

@@ -1,5 +1,6 @@
 """The calls of the HTTP contract, each written once (see `steps`); the names are the clients' methods."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -19,6 +20,7 @@ from app.client.errors import (
     JobTimeoutError,
 )
 from app.client.models import (
+    Health,
     Job,
     JobPage,
     LogDocument,
@@ -131,6 +133,8 @@ def get(job_id: str, wait: float = 0) -> Steps[Job]:
 
 def until_done(job_id: str, timeout: float | None = None) -> Steps[Job]:
     """Return a job when it is done. timeout: seconds; None means no limit. Raises JobTimeoutError."""
+    if timeout is not None and math.isnan(timeout):
+        raise ValueError("a timeout is a number of seconds, not NaN")
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         begun = time.monotonic()
@@ -180,7 +184,11 @@ def standing(job_id: str) -> Steps[Ending | Job]:
 
 def page(address: str) -> Steps[JobPage]:
     """Return the page of a list at a relative address, such as the one before has named as its next."""
-    return _read(JobPage, (yield Request("GET", address)))
+    found = _read(JobPage, (yield Request("GET", address)))
+    # The key goes along, so nowhere else; and not in circles.
+    if found.next is not None and (not found.next.startswith("/jobs?") or found.next == address):
+        raise AnswerError(f"{found.next[:200]!r} is no next page of {address}")
+    return found
 
 
 def first_page(size: int, where: Where) -> str:
@@ -220,7 +228,10 @@ def cancel(job_id: str, *, waiting: bool = False) -> Steps[Job]:
 def purge(job_id: str) -> Steps[None]:
     """Erase a job that is done. Raises ConflictError when it is not."""
     # Not repeated: if the first was heard, there is no such job for the second.
-    yield Request("DELETE", job_path(job_id), params=[("purge", "true")], repeatable=False)
+    request = Request("DELETE", job_path(job_id), params=[("purge", "true")], repeatable=False)
+    answer = yield request
+    if answer.status_code != HTTPStatus.NO_CONTENT:
+        raise AnswerError(f"{answer.url} answered an erasure with {answer.status_code}")
 
 
 def retry(job_id: str) -> Steps[Job]:
@@ -289,12 +300,19 @@ def queues() -> Steps[Sequence[QueueInfo]]:
 
 def pause(queue: str) -> Steps[QueueInfo]:
     """Run no more jobs of a queue until it is resumed; it accepts them all the same."""
-    return _read(QueueInfo, (yield Request("POST", f"/queues/{quote(queue)}/pause")))
+    return (yield from _turn(queue, "pause"))
 
 
 def resume(queue: str) -> Steps[QueueInfo]:
     """Run the jobs of a queue again."""
-    return _read(QueueInfo, (yield Request("POST", f"/queues/{quote(queue)}/resume")))
+    return (yield from _turn(queue, "resume"))
+
+
+def _turn(queue: str, how: str) -> Steps[QueueInfo]:
+    if {".", ".."} & set(queue.split("/")):
+        # On its way the address would become another queue's (RFC 3986, 5.2.4).
+        raise ValueError(f"a queue's name has no part that is only dots, as {queue!r} has")
+    return _read(QueueInfo, (yield Request("POST", f"/queues/{quote(queue)}/{how}")))
 
 
 def stats() -> Steps[Stats]:
@@ -311,9 +329,10 @@ def ready() -> Steps[bool]:
     """Tell whether the service accepts jobs and runs them. Raises ServiceUnreachableError."""
     try:
         # Not asked again: whoever asks wants to know now.
-        yield Request("GET", "/health/ready", repeatable=False)
+        answer = yield Request("GET", "/health/ready", repeatable=False)
     except BusyError:
         return False
+    _read(Health, answer)
     return True
 
 
@@ -325,7 +344,7 @@ def job_path(job_id: str) -> str:
 def _json(answer: httpx.Response) -> Any:
     try:
         return answer.json()
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise AnswerError(f"{answer.url} answered with what is no JSON") from exc
 
 

@@ -29,6 +29,9 @@ import httpx
 from app.client.models import Job
 from app.core import FutureCancelledError, FutureTimeoutError, QueueError, QueueUnavailableError, RemoteError
 
+LONGEST_WAIT = 60.0
+"""Seconds that somebody who says to come again later is believed."""
+
 
 class ClientError(QueueError):
     """Something between this program and the service, or between the service and its job, went wrong."""
@@ -59,6 +62,11 @@ class ProblemError(ClientError):
         self.errors: Sequence[Mapping[str, Any]] = document.get("errors") or ()
         self.retry_after = retry_after
         super().__init__(self.detail or self.title)
+
+    @property
+    def wait(self) -> float:
+        """Seconds to wait before the next attempt at least: as told, but no longer than a minute."""
+        return min(self.retry_after or 0.0, LONGEST_WAIT)
 
     @property
     def temporary(self) -> bool:
@@ -150,7 +158,7 @@ def problem_of(answer: httpx.Response) -> ProblemError:
     """Return the error that an answer of status 400 or above stands for; not all are of the service."""
     try:
         document = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         # A proxy's, perhaps.

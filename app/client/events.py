@@ -76,7 +76,7 @@ def _event(kind: str, last_id: str, text: str) -> Event:
         data: dict[str, Any] = json.loads(text)
         known = {name: data.get(name) for name in ("job", "task", "queue", "at")}
         return Event(id=last_id, kind=kind, data=data, **known)
-    except (ValueError, AttributeError, ValidationError) as exc:
+    except (ValueError, AttributeError, RecursionError, ValidationError) as exc:
         raise AnswerError(f"an event that makes no sense: {text[:100]!r}") from exc
 
 
@@ -137,7 +137,7 @@ class Subscription:
         """
         self._parser.lose()
         problem = error if isinstance(error, ProblemError) else None
-        pause = max(next(self._pauses), (problem and problem.retry_after) or 0.0)
+        pause = max(next(self._pauses), 0.0 if problem is None else problem.wait)
         self._lost_for += pause
         if problem is not None and not problem.temporary:
             raise problem

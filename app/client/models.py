@@ -244,6 +244,12 @@ class Event(_Model):
     data: Mapping[str, Any] = Field(default_factory=dict)
 
 
+class Health(_Model):
+    """What a service says that is well."""
+
+    status: str
+
+
 class JobPage(_Model):
     """A page of a list. next: the next page's address, relative; None at the end."""
 

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import ipaddress
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -57,9 +58,11 @@ class Session:
         timeout: float = TIMEOUT,
         patience: float = PATIENCE,
     ) -> None:
-        address = httpx.URL(url)
-        if address.scheme not in {"http", "https"} or not address.host:
+        if not _is_address(url):
             raise ValueError(f"a service's address is like {URL}, not {url!r}")
+        if api_key is not None and not re.fullmatch("[!-~]+", api_key):
+            # Not shown: whatever else it is, it is secret.
+            raise ValueError("an API key is of visible ASCII characters, without spaces and ends of lines")
         self.url = url.rstrip("/")
         self.timeout = timeout
         self.patience = patience
@@ -100,6 +103,14 @@ class Session:
             "headers": request.headers,
             "timeout": httpx.Timeout(self.timeout, read=self.timeout + request.waits),
         }
+
+
+def _is_address(url: str) -> bool:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return address.scheme in {"http", "https"} and bool(address.host)
 
 
 def _require_open(http: httpx.Client | httpx.AsyncClient) -> None:
@@ -205,6 +216,7 @@ class Client(Session):
         while not subscription.over:
             error = None
             try:
+                _require_open(self._http)
                 with self._http.stream(**self._asked(subscription.request())) as answer:
                     if answer.status_code >= ERROR:
                         answer.read()
@@ -242,7 +254,7 @@ class Client(Session):
             while True:
                 try:
                     answer = self._do(step)
-                except httpx.RequestError as exc:
+                except (httpx.RequestError, httpx.InvalidURL) as exc:
                     step = todo.throw(exc)
                 else:
                     step = todo.send(answer)
@@ -320,6 +332,7 @@ class AsyncClient(Session):
         while not subscription.over:
             error = None
             try:
+                _require_open(self._http)
                 async with self._http.stream(**self._asked(subscription.request())) as answer:
                     if answer.status_code >= ERROR:
                         await answer.aread()
@@ -355,7 +368,7 @@ class AsyncClient(Session):
             while True:
                 try:
                     answer = await self._do(step)
-                except httpx.RequestError as exc:
+                except (httpx.RequestError, httpx.InvalidURL) as exc:
                     step = todo.throw(exc)
                 else:
                     step = todo.send(answer)

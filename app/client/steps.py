@@ -73,20 +73,30 @@ def persistent(steps: Steps[T], patience: float) -> Performing[T]:
 
 
 def _answered(request: Request, patience: float) -> Performing[httpx.Response]:
-    give_up = time.monotonic() + patience
+    # From the first failure on: what waits for a job's end may take its minute before that.
+    give_up: float | None = None
     for pause in pauses():
         try:
             answer: httpx.Response = yield request
+        except httpx.LocalProtocolError as exc:
+            # Nothing was sent, and nothing will be: a header that is none, for one.
+            raise ClientError(
+                f"{request.method} {request.path} cannot be sent: {type(exc).__name__}"
+            ) from exc
         except httpx.TransportError as exc:
             error: ClientError = unreachable(exc)
             again, due = request.repeatable or _is_unsent(exc), pause
+        except httpx.InvalidURL as exc:
+            # Too long, for one.
+            raise ClientError(f"there can be no such address: {exc}") from exc
         except httpx.RequestError as exc:
             raise AnswerError(f"{request.path} was answered with what cannot be read: {exc}") from exc
         else:
             if answer.status_code < ERROR:
                 return answer
             error = problem = problem_of(answer)
-            again, due = request.repeatable and problem.temporary, max(pause, problem.retry_after or 0)
+            again, due = request.repeatable and problem.temporary, max(pause, problem.wait)
+        give_up = time.monotonic() + patience if give_up is None else give_up
         if not again or time.monotonic() + due > give_up:
             raise error
         yield Pause(due)

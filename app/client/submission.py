@@ -1,5 +1,6 @@
 """What is sent to have a function run."""
 
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,7 +32,7 @@ class Options(TypedDict, total=False):
 
 def checked_key(key: str) -> str:
     """Return an idempotency key. Raises ValueError for one that no header can bear."""
-    if not key.isascii() or not key.isprintable():
+    if not re.fullmatch("[!-~]+", key):
         raise ValueError(f"an idempotency key is of visible ASCII characters, not {key!r}")
     return key
 

@@ -236,6 +236,10 @@ class Watch:
                 # there, which need not last. The jobs go on, so whoever waits for them waits on.
                 LOGGER.warning("the events of remote jobs are asked for anew: %s", exc)
                 await asyncio.sleep(LONGEST_PAUSE)
+            except Exception:
+                # Whatever it is, somebody waits.
+                LOGGER.exception("the events of remote jobs are asked for anew")
+                await asyncio.sleep(LONGEST_PAUSE)
 
     async def _follow(self) -> None:
         """Follow what happens from now on, and look at all that has happened before."""

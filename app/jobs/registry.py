@@ -224,6 +224,8 @@ def _require_options(definition: TaskDefinition) -> None:
         fault = f"a name is printable, without a slash, of 1 to {NAME_LENGTH} characters"
     elif not _is_name(definition.queue, QUEUE_LENGTH):
         fault = f"a queue's name is printable, of 1 to {QUEUE_LENGTH} characters"
+    elif has_dot_segment(definition.queue):
+        fault = f"a queue's name has no part that is only dots, as {definition.queue!r} has"
     elif not isinstance(definition.priority, int) or definition.priority not in PRIORITIES:
         fault = f"priority {definition.priority!r} is outside -100..100"
     elif not _is_timeout(definition.timeout):
@@ -273,6 +275,11 @@ def name_of_task(fn: Callable[..., Any]) -> str:
     if name is None or (not name.isidentifier() and found is None):
         raise TypeError(f"a task's name or its function is needed, not {text_of(fn)}")
     return name
+
+
+def has_dot_segment(queue: str) -> bool:
+    """Tell whether a queue's address would become another one's on its way (RFC 3986, 5.2.4)."""
+    return not {".", ".."}.isdisjoint(queue.split("/"))
 
 
 def find_declared(module: str, name: str) -> TaskDefinition:

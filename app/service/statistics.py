@@ -55,6 +55,7 @@ class Statistics:
         self._minutes = Minutes()
         self._thread = ThreadPoolExecutor(1, "errand-statistics")
         self._since = self._look_back()
+        self._asked_at = 0
         writer.follow(self._follow)
 
     def _look_back(self) -> int:
@@ -106,6 +107,10 @@ class Statistics:
     def _overview(self, tenant: str, counts: Counts) -> Overview:
         self._count()
         now = self._clock()
+        if now < self._asked_at - MINUTE:
+            # The clock was set back: what is stored ahead of it is not shown, or was taken for too old.
+            self._since = now
+        self._asked_at = now
         recount = self._minutes.of(tenant, now)
         since = max(self._since, recount.minutes[0][0])
         return Overview(now, counts.jobs, _busiest(counts.tasks), _busiest(counts.queues), recount, since)

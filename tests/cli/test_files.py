@@ -86,6 +86,20 @@ def test_a_bad_line_is_named_and_nothing_of_its_batch_is_stored(errand, client, 
     assert stored(client, "bad") == []
 
 
+def test_long_lines_are_submitted_fewer_at_a_time(errand, client, file, monkeypatch):
+    monkeypatch.setattr("app.client.calls.BATCH_BYTES", 2000)
+    done = errand("submit", "add", "--file", file(*range(100)), "--queue", "long lines", "--json")
+    assert done.code == 0
+    assert len(done.out.splitlines()) == 100
+    assert len(list(client.jobs(queue="long lines"))) == 100
+
+
+def test_a_line_that_cannot_be_sent_is_named(errand, file):
+    done = errand("submit", "add", "--file", file(1, 2, "1e400"))
+    assert done.code == 2
+    assert "line 3: " in done.err
+
+
 def test_the_batches_before_a_bad_line_are_stored_and_that_is_said(errand, client, file):
     done = errand("submit", "add", "--file", file(*range(BATCH), "x"), "--queue", "half")
     assert done.code == 2

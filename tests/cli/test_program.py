@@ -49,6 +49,11 @@ def test_every_command_says_that_no_service_answers(errand, command):
             "No such option: --outcom (Possible options: --outcome); see errand list --help",
         ),
         (["list", "--state", "done"], "see errand list --help"),
+        (
+            ["--url", "http://x", "list"],
+            "No such option: --url (it comes behind the command's name); see errand",
+        ),
+        (["--json", "list"], "(it comes behind the command's name)"),
         (["show"], "Missing argument 'ID'; see errand show --help"),
         (["list", "--limit", "0"], "see errand list --help"),
         (["tasks", "--url", "localhost"], "ERRAND_URL: write http://host:port"),

@@ -2,7 +2,8 @@
 
 import io
 import json
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
@@ -125,3 +126,13 @@ def test_a_terminal_of_another_encoding_is_shown_escapes(terminal, client):
     shown = terminal("list", "--queue", "日本", width=130, PYTHONIOENCODING="ascii")
     assert shown.end() == 0
     assert "\\u65e5\\u672c" in shown.text
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize("at", [datetime.max, datetime.min])  # noqa: DTZ901  (given one below)
+def test_times_at_the_ends_of_the_calendar_are_shown(monkeypatch, zone, at):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    assert moment(at.replace(tzinfo=UTC))[:4] in {"9999", "0001", "1-01"}
+    monkeypatch.undo()
+    time.tzset()

@@ -123,7 +123,7 @@ def test_a_batch_has_a_key_of_its_own(client):
         client.submit_many([Submission("add", [1], idempotency_key="mine")])
 
 
-@pytest.mark.parametrize("key", ["ü", "two\nlines"])
+@pytest.mark.parametrize("key", ["ü", "two\nlines", " a "])
 def test_an_idempotency_key_must_fit_a_header(client, key):
     with pytest.raises(ValueError, match="visible ASCII"):
         client.options(idempotency_key=key).submit("add", 1)
@@ -165,6 +165,11 @@ def test_a_wait_that_is_over_is_the_cores_error_too(client, timeout):
         client.result(job.id, timeout)
     assert isinstance(caught.value, FutureTimeoutError)
     assert client.get(job.id).state == "pending"
+
+
+def test_a_timeout_is_a_number(client):
+    with pytest.raises(ValueError, match="not NaN"):
+        client.until_done(client.submit("nothing").id, float("nan"))
 
 
 def test_a_get_can_wait(client):
@@ -275,6 +280,15 @@ def test_queues_are_paused_and_resumed_whatever_their_names(client):
     assert client.get(job.id, wait=0.01).state == "pending"
     assert not client.resume(name).paused
     assert client.result(job.id, SOON) is None
+
+
+@pytest.mark.parametrize("name", ["a/../b", "./a", ".."])
+def test_a_queue_whose_address_would_be_anothers_is_refused(client, name):
+    with pytest.raises(ValueError, match="has no part that is only dots"):
+        client.pause(name)
+    with pytest.raises(InvalidRequestError) as caught:
+        client.options(queue=name).submit("nothing")
+    assert caught.value.errors[0]["loc"] == ["queue"]
 
 
 def test_a_log_is_read(client):

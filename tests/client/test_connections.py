@@ -9,6 +9,7 @@ import pytest
 from app.client import (
     AnswerError,
     BusyError,
+    ClientError,
     ProblemError,
     ServiceUnreachableError,
     Submission,
@@ -133,6 +134,8 @@ def test_what_is_busy_for_too_long_is_an_error(connect):
         ((200, JSON, b"<h1>Welcome</h1>"), AnswerError),
         ((200, JSON, b'{"id": 1}'), AnswerError),
         ((204, {}, b""), AnswerError),
+        ((400, JSON, b"[" * 100_000), ProblemError),
+        ((200, JSON, b"[" * 100_000), AnswerError),
     ],
 )
 def test_what_others_answer_is_an_error_of_the_tree(connect, answer, error):
@@ -168,6 +171,40 @@ def test_a_client_that_was_closed_reaches_nothing(connect, service):
     client.close()
     with pytest.raises(ServiceUnreachableError, match="the client was closed"):
         client.tasks()
+    with pytest.raises(ServiceUnreachableError, match="the client was closed"):
+        next(client.events())
+
+
+@pytest.mark.parametrize("key", ["", "s3cret\n", "two words", "ü"])
+def test_a_key_that_no_header_can_bear_is_refused_and_not_shown(connect, key):
+    with pytest.raises(ValueError, match="visible ASCII") as caught:
+        connect("http://127.0.0.1:8000", api_key=key)
+    assert not key or key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "after", ["http://elsewhere.test/jobs?x", "//elsewhere.test/jobs?x", "/jobs?limit=100", "x"]
+)
+def test_a_next_page_is_of_the_same_list_and_another_one(connect, after):
+    body = json.dumps({"jobs": [], "next": after}).encode()
+    with answering((200, JSON, body)) as (url, asked), pytest.raises(AnswerError, match="is no next page of"):
+        list(connect(url).jobs())
+    assert len(asked) == 1
+
+
+def test_what_is_answered_by_somebody_else_is_no_success(connect):
+    page = 200, {"Content-Type": "text/html"}, b"<h1>Log in</h1>"
+    with answering(page) as (url, _):
+        client = connect(url)
+        with pytest.raises(AnswerError, match="answered an erasure with 200"):
+            client.purge("0198c0de-0000-7000-8000-000000000000")
+        with pytest.raises(AnswerError):
+            client.ready()
+
+
+def test_an_address_that_is_too_long_is_an_error_of_the_tree(connect, service):
+    with pytest.raises(ClientError, match="there can be no such address"):
+        connect(service.url).get("x" * 100_000)
 
 
 def test_a_newer_service_may_say_more(connect, service):

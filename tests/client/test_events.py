@@ -93,7 +93,14 @@ def test_what_is_half_told_when_the_connection_is_lost_is_told_again():
 
 
 @pytest.mark.parametrize(
-    "data", [b"data: x\n\n", b"data: []\n\n", b'data: {"at": "noon"}\n\n', b"data: 1\n\n"]
+    "data",
+    [
+        b"data: x\n\n",
+        b"data: []\n\n",
+        b'data: {"at": "noon"}\n\n',
+        b"data: " + b"[" * 100_000 + b"\n\n",
+        b"data: 1\n\n",
+    ],
 )
 def test_what_is_no_event_of_ours_is_an_error(data):
     with pytest.raises(AnswerError, match="an event that makes no sense"):
@@ -148,9 +155,10 @@ def test_a_stream_that_is_closed_each_time_before_anything_comes_is_given_up():
 
 
 def test_a_service_says_when_to_come_again():
-    subscription = Subscription(None, None, {}, patience=60)
+    subscription = Subscription(None, None, {}, patience=3600)
     busy = ProblemError(503, {}, retry_after=7.0)
     assert subscription.closed(busy) == 7.0
+    assert subscription.closed(ProblemError(503, {}, retry_after=1e9)) == 60.0
 
 
 @pytest.mark.parametrize("status", [200, 204, 301])

@@ -5,7 +5,7 @@ import time
 import httpx
 import pytest
 
-from app.client import BusyError, ConflictError, ServiceUnreachableError
+from app.client import BusyError, ClientError, ConflictError, ServiceUnreachableError
 from app.client.steps import LONGEST_PAUSE, Pause, Request, pauses, persistent
 
 SAFE = Request("GET", "/tasks")
@@ -96,7 +96,33 @@ def test_patience_has_an_end(error, patience):
         performing.run()
 
 
-def test_patience_runs_from_the_first_attempt(monkeypatch):
+def test_patience_begins_with_the_first_failure_however_long_an_answer_was_waited_for(monkeypatch):
+    now = [0.0]
+    performing = Perform(SAFE, CUT, OK, patience=5)
+    monkeypatch.setattr("app.client.steps.time.monotonic", lambda: now[0])
+
+    def slowly(request):
+        now[0] += 60
+        return (yield request).text
+
+    performing._todo = persistent(slowly(SAFE), 5)
+    assert performing.run() == "fine"
+
+
+def test_who_says_to_come_back_in_years_is_asked_again_in_a_minute():
+    performing = Perform(SAFE, busy("315360000"), OK, patience=3600)
+    assert performing.run() == "fine"
+    assert performing.steps == [SAFE, Pause(60.0), SAFE]
+
+
+def test_what_cannot_be_sent_is_not_repeated_nor_shown():
+    error = httpx.LocalProtocolError("Illegal header value b'Bearer s3cret'", request=URL)
+    with pytest.raises(ClientError, match="GET /tasks cannot be sent: LocalProtocolError") as caught:
+        Perform(SAFE, error).run()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_patience_has_an_end_that_is_counted(monkeypatch):
     now = time.monotonic()
     performing = Perform(SAFE, *[REFUSED] * 100, patience=60)
 

@@ -270,3 +270,12 @@ def test_a_worker_is_shown_with_the_oldest_of_the_tenants_own_jobs():
     assert {job.tenant for job in shown.running} == {"a"}
     assert seen_by("c", worker).running == []
     assert len(worker.running) == len(jobs)
+
+
+def test_a_clock_that_was_set_back_begins_anew(desk):
+    desk.run()
+    assert desk.overview().since < desk.clock()
+    desk.clock.now -= 30 * MINUTE
+    assert desk.overview().since == desk.clock()
+    desk.clock.now += 5 * MINUTE
+    assert desk.overview().since == desk.clock() - 5 * MINUTE
