@@ -94,6 +94,20 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/**
+ * Return a function (part, value, draw) that calls `draw` when the part's value is another than before: what is
+ * selected in a part, or opened, stays so as long as it shows the same.
+ */
+export function changes() {
+  const drawn = {};
+  return (part, value, draw) => {
+    const text = JSON.stringify(value);
+    if (drawn[part] === text) return;
+    drawn[part] = text;
+    draw();
+  };
+}
+
 let last = 0;
 
 /** Return an id that no other element has. */

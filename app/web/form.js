@@ -247,15 +247,14 @@ class MapField extends ListField {
   }
 
   read() {
-    const value = {};
+    const members = new Map();
     for (const { key, field } of this.items) {
       const name = key.read();
-      if (Object.hasOwn(value, name)) key.unreadable("This name is there already.");
-      const read = field.read();
-      if (read !== ABSENT) Object.defineProperty(value, name,
-        { value: read, enumerable: true, writable: true, configurable: true });
+      if (members.has(name)) key.unreadable("This name is there already.");
+      const value = field.read();
+      if (value !== ABSENT) members.set(name, value);
     }
-    return value;
+    return Object.fromEntries(members);
   }
 
   show(value) {

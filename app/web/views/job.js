@@ -4,7 +4,7 @@ import { cancelJob, get, isAbort, jobPath, retryJob } from "../api.js";
 import { time } from "../clock.js";
 import { announce } from "../connection.js";
 import { submissionOf } from "../curl.js";
-import { fill, h, set } from "../dom.js";
+import { changes, fill, h, set } from "../dom.js";
 import { between, cut, duration, plural, shortId } from "../format.js";
 import { coalesced, live } from "../live.js";
 import {
@@ -28,7 +28,7 @@ class JobView {
     this.signal = signal;
     this.job = null;
     this.begun = new Map(); // when each run was asked for, as its events say
-    this.shown = {};
+    this.once = changes();
     this.paused = new Set(); // queues
     this.element = h("div", { class: "view job" }, loading("the job"));
     this.redraw = coalesced(() => this.refetch(), signal);
@@ -55,7 +55,7 @@ class JobView {
 
   restart() {
     this.job = null;
-    this.shown = {};
+    this.once = changes();
     this.stream = null;
     fill(this.element, loading("the job"));
     this.refetch();
@@ -136,14 +136,6 @@ class JobView {
     this.keepUp(job);
   }
 
-  /** Show a part again only when what it shows has changed: what is selected in it, or opened, stays so. */
-  once(part, value, show) {
-    const text = JSON.stringify(value);
-    if (this.shown[part] === text) return;
-    this.shown[part] = text;
-    show();
-  }
-
   showTruth(job) {
     const truth = truthOf(job);
     this.truth.hidden = !truth;
@@ -160,7 +152,7 @@ class JobView {
       this.waiting.hidden = !later && !paused;
       this.waiting.dataset.outcome = paused ? "paused" : "";
       fill(this.waiting,
-        paused && h("p", null, h("strong", null, `Queue ${job.queue} is paused. `),
+        paused && h("p", null, h("strong", null, "Queue ", h("bdi", null, job.queue), " is paused. "),
           "The job waits until it is resumed."),
         later && h("p", null, job.attempt ? "Its next attempt is due " : "It is due ",
           h("span", { "aria-live": "off" }, time(later), " (", time(later, "at"), ")"), "."),

@@ -2,7 +2,7 @@
 // place do too.
 
 import { time } from "../clock.js";
-import { fill, h, set } from "../dom.js";
+import { changes, fill, h, set } from "../dom.js";
 import { between, cut, duration, shortId } from "../format.js";
 import { cell, headCell, row } from "../parts.js";
 import { toHash } from "../router.js";
@@ -41,7 +41,7 @@ export class JobRow {
     this.details = cell("Details", "col-details");
     this.created = cell("Submitted", "col-time", time(job.created_at));
     this.took = cell("Took", "col-number");
-    this.drawn = {};
+    this.once = changes();
     this.element = row(
       { class: "job-row" },
       cell("Select", "col-select", h("label", { class: "hit" }, this.box)),
@@ -93,13 +93,6 @@ export class JobRow {
     });
     this.once("took", `${job.state} ${job.started_at} ${job.finished_at}`, () => fill(this.took, took(job)));
   }
-
-  /** Draw a part only when what it shows is other than it was. */
-  once(part, value, draw) {
-    if (this.drawn[part] === value) return;
-    this.drawn[part] = value;
-    draw();
-  }
 }
 
 function tags(tags) {
@@ -137,7 +130,7 @@ const CANCELLED = { not_started: "never began", cooperative: "noticed and stoppe
 function pending(job, held) {
   const later = dueLater(job);
   const word = job.attempt ? "next attempt" : later ? "due" : "";
-  return [held && h("span", { class: "held" }, `queue ${job.queue} is paused`),
+  return [held && h("span", { class: "held" }, "queue ", h("bdi", null, job.queue), " is paused"),
     h("span", { class: "muted" }, held && word && " · ", word, later && [" ", time(later)])];
 }
 

@@ -1,10 +1,10 @@
 // How things are at a glance: counts, the last hour, queues, workers, failures.
 
-import { get, getIfThere, isAbort } from "../api.js";
+import { get, isAbort } from "../api.js";
 import { time } from "../clock.js";
 import { latencyChart, throughputChart } from "../chart.js";
 import { sampleCommand } from "../curl.js";
-import { fill, h, keyed, say, set } from "../dom.js";
+import { changes, fill, h, keyed, say, set } from "../dom.js";
 import { count, cut, duration, shortId } from "../format.js";
 import { icon } from "../icons.js";
 import { every, live } from "../live.js";
@@ -17,7 +17,6 @@ const EVERY = 5; // seconds
 const QUEUES_SHOWN = 100;
 const OTHERS = "(others)"; // of many kinds of failures those that are not told apart
 const STATES = ["pending", "running", "finished", "cancelled"];
-const ABSENT = "This service does not tell that yet.";
 
 /** Return the view. */
 export function overview(_, signal) {
@@ -28,7 +27,7 @@ export function overview(_, signal) {
 class Overview {
   constructor(signal) {
     this.signal = signal;
-    this.drawn = {};
+    this.once = changes();
     this.counts = h("ul", { class: "counts" });
     this.first = h("div", { class: "place" });
     this.trouble = h("div", { class: "place" });
@@ -61,12 +60,12 @@ class Overview {
     const { signal } = this;
     try {
       const [stats, queues, workers] = await Promise.all([
-        getIfThere("/stats", { signal }), get("/queues", { signal }), getIfThere("/workers", { signal }),
+        get("/stats", { signal }), get("/queues", { signal }), get("/workers", { signal }),
       ]);
       this.failed = false;
       this.trouble.replaceChildren();
       this.known.hidden = false;
-      this.show(stats, queues.queues, workers);
+      this.show(stats, queues.queues, workers.workers);
     } catch (error) {
       if (isAbort(error)) return;
       this.failed = true;
@@ -77,38 +76,24 @@ class Overview {
   }
 
   show(stats, queues, workers) {
-    this.once("counts", [stats?.jobs ?? queues, stats?.hour],
-      () => this.showCounts(stats?.jobs ?? countsOf(queues), stats?.hour));
+    this.once("counts", [stats.jobs, stats.hour], () => this.showCounts(stats.jobs, stats.hour));
     this.once("queues", queues, () => this.queues.show(queues));
     this.once("workers", workers, () => this.workers.show(workers));
-    this.once("failures", stats && stats.failures, () => this.failures.show(stats && stats.failures));
-    this.once("hour", stats && stats.minutes, () => this.hour.show(stats));
-    const empty = stats ? STATES.every((state) => stats.jobs[state] === 0) : false;
+    this.once("failures", stats.failures, () => this.failures.show(stats.failures));
+    this.once("hour", stats.minutes, () => this.hour.show(stats));
+    const empty = STATES.every((state) => stats.jobs[state] === 0);
     this.once("first", empty, () => fill(this.first, empty ? firstJob() : []));
-  }
-
-  once(part, value, draw) {
-    const text = JSON.stringify(value);
-    if (this.drawn[part] === text) return;
-    this.drawn[part] = text;
-    draw();
   }
 
   showCounts(counts, hour) {
     this.tiles ??= tilesIn(this.counts);
     for (const state of STATES) {
       const { number, under } = this.tiles[state];
-      say(number, counts[state] === undefined ? "–" : count(counts[state]));
-      fill(under, hour ? UNDER[state](hour) : "");
+      say(number, count(counts[state]));
+      fill(under, UNDER[state](hour));
     }
   }
 }
-
-/** What is known of a service that counts nothing: what waits and runs. */
-const countsOf = (queues) => ({
-  pending: queues.reduce((n, queue) => n + queue.pending, 0),
-  running: queues.reduce((n, queue) => n + queue.running, 0),
-});
 
 /** What the last hour has to say of each. */
 const UNDER = {
@@ -149,7 +134,6 @@ class HourPanel {
   }
 
   show(stats) {
-    if (!stats) return fill(this.content, note(ABSENT));
     if (!this.content.contains(this.throughput.element)) {
       fill(this.content, this.throughput.element, this.wait.element, this.run.element);
     }
@@ -228,15 +212,14 @@ class FailuresPanel {
     ], "failures");
     this.table = element;
     this.rows = keyed(body, (failure) => new FailureRow(failure));
-    this.none = note("");
+    this.none = note("No job failed.");
     this.element = panel("Failures of the last hour", {}, this.none, element);
   }
 
   show(failures) {
-    this.table.hidden = !failures?.length;
-    this.none.hidden = !this.table.hidden;
-    say(this.none, failures ? "No job failed." : ABSENT);
-    this.rows((failures ?? []).map((failure) => [JSON.stringify([failure.type, failure.task]), failure]));
+    this.table.hidden = !failures.length;
+    this.none.hidden = failures.length > 0;
+    this.rows(failures.map((failure) => [JSON.stringify([failure.type, failure.task]), failure]));
   }
 }
 

@@ -1,7 +1,7 @@
 // Who runs the jobs: how much of what they have is in use, and what they run.
 
 import { time } from "../clock.js";
-import { fill, h, keyed, say } from "../dom.js";
+import { fill, h, keyed } from "../dom.js";
 import { count, plural, shortId } from "../format.js";
 import { note, panel } from "../parts.js";
 import { toHash } from "../router.js";
@@ -9,18 +9,16 @@ import { toHash } from "../router.js";
 const SHOWN = 8; // jobs of a worker
 const SLOTS = { thread: "Threads", process: "Processes", coroutine: "Coroutines, generators" };
 
-/** Return {element, show(workers)}. workers: as the API has it; null when it does not tell. */
+/** Return {element, show(workers)}. workers: as the API has them. */
 export function workersPanel() {
-  const none = note("");
+  const none = note("No worker runs, so jobs wait. `errand serve` runs one: its log says what has become of it.");
   const list = h("div", { class: "workers" });
   const show = keyed(list, (worker) => new WorkerPart(worker));
   return {
     element: panel("Workers", {}, none, list),
-    show(found) {
-      none.hidden = found?.workers.length > 0;
-      say(none, found ? "No worker runs, so jobs wait. `errand serve` runs one: its log says what has become of it."
-        : "This service does not tell that yet.");
-      show((found?.workers ?? []).map((worker) => [worker.id, worker]));
+    show(workers) {
+      none.hidden = workers.length > 0;
+      show(workers.map((worker) => [worker.id, worker]));
     },
   };
 }
