@@ -3,7 +3,7 @@
 import { asking } from "./api.js";
 import { curlOf } from "./curl.js";
 import { fill, h, unique } from "./dom.js";
-import { bytes } from "./format.js";
+import { bytes, cut } from "./format.js";
 import { icon } from "./icons.js";
 import { write } from "./json.js";
 
@@ -52,6 +52,9 @@ export const row = (attributes, ...cells) => h("tr", { role: "row", ...attribute
 export const crumbs = ([name, address], here) =>
   h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: address }, name), " / ",
     h("span", null, here));
+
+/** An exception in a line: what its type does to the direction of writing ends with it. */
+export const raised = ({ type, message }) => [h("bdi", null, cut(type, 100)), `: ${cut(message, 200)}`];
 
 /** Something small to say instead of content. */
 export const note = (...children) => h("p", { class: "note" }, ...children);

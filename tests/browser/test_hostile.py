@@ -220,3 +220,14 @@ def test_a_pause_of_another_queue_than_was_meant_is_not_called_a_success(house, 
     expect(page.get_by_text("The call has come to another queue: another")).to_be_visible()
     page.unroute_all(behavior="wait")
     house.client.post("/queues/another/resume").raise_for_status()
+
+
+def test_an_exception_that_turns_the_direction_turns_nothing_but_its_name(house, look):
+    failed = house.submit("fail_as", BACKWARDS)
+    house.job(failed["id"], wait=TIMEOUT)
+    page = look("/#/jobs")
+    expect(row(page, failed["id"])).to_contain_text(f"{BACKWARDS}: as it was asked to")
+    expect(row(page, failed["id"]).locator("bdi")).to_have_text(BACKWARDS)
+    page.goto(f"/#/jobs/{failed['id']}")
+    attempt = page.get_by_role("cell").filter(has_text="as it was asked to")
+    expect(attempt.locator("bdi")).to_have_text(BACKWARDS)

@@ -3,7 +3,7 @@
 import { now, time } from "../clock.js";
 import { fill, h } from "../dom.js";
 import { between, cut, duration } from "../format.js";
-import { cell, headCell, note, panel, row, table } from "../parts.js";
+import { cell, headCell, note, panel, raised, row, table } from "../parts.js";
 import { isDone, isPutOff, lookOf } from "../states.js";
 import { timeline } from "../timeline.js";
 
@@ -57,7 +57,7 @@ function ending(attempt, job) {
   if (look === "postponed") {
     return ["Asked to run again later", h("span", { class: "muted" }, ` (${cut(message, 160)})`)];
   }
-  return type ? h("span", { class: "failure" }, cut(`${type}: ${message}`, 200)) : LOOKS[look];
+  return type ? h("span", { class: "failure" }, raised({ type, message })) : LOOKS[look];
 }
 
 const LOOKS = { succeeded: "Succeeded", cancelled: "Cancelled", failed: "Failed", running: "Running", ended: "Ended" };

@@ -4,7 +4,7 @@
 import { time } from "../clock.js";
 import { changes, fill, h, set } from "../dom.js";
 import { between, cut, duration, shortId } from "../format.js";
-import { cell, headCell, row } from "../parts.js";
+import { cell, headCell, raised, row } from "../parts.js";
 import { toHash } from "../router.js";
 import { dueLater, isDone, showBadge } from "../states.js";
 
@@ -89,7 +89,8 @@ export class JobRow {
     this.once("details", detailsOf(job, held), () => {
       fill(this.details, spoken(job, held));
       // What there is no room for.
-      set(this.details, "title", job.outcome === "failed" ? summary(job.exception) : null);
+      const { type, message } = (job.outcome === "failed" && job.exception) || {};
+      set(this.details, "title", type ? `${type}: ${message}` : null);
     });
     this.once("took", `${job.state} ${job.started_at} ${job.finished_at}`, () => fill(this.took, took(job)));
   }
@@ -114,7 +115,9 @@ function detailsOf(job, held) {
 
 function spoken(job, held) {
   const tries = job.attempt > 1 ? `attempt ${job.attempt} of ${job.max_attempts}` : "";
-  if (job.outcome === "failed") return h("span", { class: "failure" }, cut(summary(job.exception), 300), also(tries));
+  if (job.outcome === "failed") {
+    return h("span", { class: "failure" }, job.exception && raised(job.exception), also(tries));
+  }
   if (job.state === "running") return [running(job), also(tries)];
   if (job.state === "pending") return pending(job, held);
   if (job.outcome === "cancelled") return [h("span", { class: "muted" }, CANCELLED[job.cancellation?.outcome] ?? "")];
@@ -122,8 +125,6 @@ function spoken(job, held) {
 }
 
 const also = (text) => text && h("span", { class: "muted" }, ` · ${text}`);
-
-const summary = (exception) => (exception ? `${exception.type}: ${exception.message}` : "");
 
 const CANCELLED = { not_started: "never began", cooperative: "noticed and stopped", killed: "ended with its process" };
 
