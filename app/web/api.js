@@ -25,10 +25,11 @@ export const key = {
 };
 
 /**
- * forKey: set by the page; asks for a key, and resolves to whether there is another one now. refused: whether
- * somebody did not want to give one; then nobody is asked again by what the page does by itself.
+ * forKey: set by the page; asks for a key, and resolves to whether there is another one now. wanted: whether one
+ * is needed. refused: whether somebody did not want to give one; then nobody is asked again by what the page does
+ * by itself.
  */
-export const asking = { forKey: async () => false, refused: false };
+export const asking = { forKey: async () => false, wanted: false, refused: false };
 
 /**
  * Ask the service. Returns the Response of a success (304 is one). body: sent as JSON. Throws Problem, and

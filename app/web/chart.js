@@ -1,4 +1,4 @@
-// Charts of the last hour, minute by minute, drawn by hand: bars that are stacked, and lines.
+// Charts of the last hour, minute by minute, drawn by hand: bars that are stacked, and marks.
 //
 // Each is a picture with a name, a line of text that says what is under the pointer (or under the cursor
 // that the arrow keys move), and a table for whoever would rather read the numbers.
@@ -16,7 +16,7 @@ const LABEL = 36; // the width of a time
 /**
  * Return {element, show(minutes)}.
  * over: a series that is drawn as steps above the others; null for none.
- * series: [{name, look, of(minute)}], `of` a number or null. kind: "bars" or "lines". words(n), tick(n): a value
+ * series: [{name, look, of(minute)}], `of` a number or null. kind: "bars" or "marks". words(n), tick(n): a value
  * as text, and beside its line.
  * summary(minutes): what the picture shows, in a sentence.
  */
@@ -57,7 +57,7 @@ export function chart(title, { series, over = null, kind, words, tick = words, s
     picture.setAttribute("width", width);
     picture.setAttribute("aria-label", summary(minutes));
     fill(picture, grid(plot, tick), axis(minutes, plot),
-      kind === "bars" ? bars(minutes, series, plot) : lines(minutes, series, plot),
+      (kind === "bars" ? bars : marks)(minutes, series, plot),
       over && steps(minutes, over, plot), mark(plot));
     tell();
   }
@@ -109,9 +109,9 @@ const legend = (series, over, kind) =>
   h("span", { class: "legend" }, [over, ...series].filter(Boolean).map((entry) =>
     h("span", { class: "legend-item" },
       svg("svg", { viewBox: "0 0 14 10", width: 14, height: 10, "aria-hidden": "true" },
-        kind === "bars" && entry !== over
-          ? svg("rect", { class: `bar-${entry.look}`, x: 2, width: 10, height: 10, rx: 2 })
-          : svg("path", { class: `line line-${entry.look}`, d: "M0 5h14" })), entry.name)));
+        entry === over ? svg("path", { class: `line line-${entry.look}`, d: "M0 5h14" })
+          : kind === "bars" ? svg("rect", { class: `bar-${entry.look}`, x: 2, width: 10, height: 10, rx: 2 })
+            : markOf(entry.look, 7, entry.look === "p99" ? 8 : 5)), entry.name)));
 
 /** Where what is drawn: x(index), y(value), the values at which lines are, and the bottom. */
 function scaleOf(minutes, series, over, kind, width) {
@@ -183,18 +183,17 @@ function bars(minutes, series, { x, y, step, bottom }) {
   });
 }
 
-function lines(minutes, series, { x, y, step }) {
-  return series.flatMap(({ look, of }) => {
-    const points = minutes.map((minute, i) => (of(minute) === null ? null : [x(i) + step / 2, y(of(minute))]));
-    const path = points
-      .map((point, i) => point && `${points[i - 1] ? "L" : "M"}${point.map((n) => n.toFixed(1)).join(" ")}`)
-      .filter(Boolean).join("");
-    // A minute between two in which nothing was counted has no line of its own.
-    const alone = points.filter((point, i) => point && !points[i - 1] && !points[i + 1]);
-    return [path && svg("path", { class: `line line-${look}`, d: path }),
-      alone.map(([cx, cy]) => svg("circle", { class: `dot-${look}`, cx, cy, r: 2 }))];
-  });
+/** A mark for each value. No lines: between minutes nothing is known, and one slow job would tower over all. */
+function marks(minutes, series, { x, y, step }) {
+  return series.map(({ look, of }) => minutes.map((minute, i) =>
+    of(minute) !== null && markOf(look, x(i) + step / 2, y(of(minute)))));
 }
+
+// Told apart by shape too, and where they lie upon each other: what is drawn later is smaller.
+const SHAPES = { p99: "m0-6 3.6 6h-7.2z", p95: "m0-3.2 3.2 3.2-3.2 3.2-3.2-3.2z", p50: "m-3-1.2h6v2.4h-6z" };
+
+const markOf = (look, x, y) =>
+  svg("path", { class: `mark-${look}`, d: `M${x.toFixed(1)} ${y.toFixed(1)}${SHAPES[look]}` });
 
 /** A line with a step for each minute. */
 function steps(minutes, { look, of }, { x, y, step }) {
@@ -224,7 +223,7 @@ export const throughputChart = () =>
 /** Percentiles of a length of time. of: the member of a minute. */
 export const latencyChart = (title, of, nothing) =>
   chart(title, {
-    kind: "lines",
+    kind: "marks",
     series: [["99 %", "p99"], ["95 %", "p95"], ["50 %", "p50"]]
       .map(([name, p]) => ({ name, look: p, of: (minute) => minute[of]?.[p] ?? null })),
     words: duration,

@@ -1,11 +1,12 @@
 // How the page stands to its service, shown in the header: live, lost, draining, paused.
 
-import { call } from "./api.js";
+import { asking, call } from "./api.js";
 import { fill, h, say } from "./dom.js";
 
 const WORDS = {
   connecting: "Connecting",
   live: "Live",
+  nokey: "No key",
   lost: "Reconnecting",
   draining: "Stopping",
   paused: "Paused",
@@ -31,6 +32,8 @@ export const connection = {
 
   /** Say how it stands. */
   set(next) {
+    // That it answers is of no use to those whom it tells nothing.
+    if (next === "live" && asking.wanted) next = "nokey";
     if (next === state) return;
     const was = state;
     state = next;
@@ -55,7 +58,7 @@ function show() {
   say(element.querySelector(".word"), WORDS[state]);
   clearTimeout(telling);
   // A moment's patience: most interruptions are over before they could be read.
-  telling = setTimeout(showBanner, state === "live" ? 0 : 1200);
+  telling = setTimeout(showBanner, BANNERS[state] ? 1200 : 0);
 }
 
 function showBanner() {
@@ -78,7 +81,7 @@ const IN_TROUBLE = 2000;
 /** Look from time to time whether the service takes jobs: a stream does not say that it is about to stop. */
 export async function watch() {
   if (!document.hidden) await look();
-  setTimeout(watch, state === "live" ? USUALLY : IN_TROUBLE);
+  setTimeout(watch, BANNERS[state] ? IN_TROUBLE : USUALLY);
 }
 
 async function look() {

@@ -11,7 +11,7 @@ export function curlOf(submission) {
   return [
     "curl -s",
     "-H 'Content-Type: application/json'",
-    key.get() ? '-H "Authorization: Bearer $ERRAND_KEY"' : "",
+    key.get() ? '-H "Authorization: Bearer $ERRAND_API_KEY"' : "",
     `-d ${quoted(write(submission))}`,
     quoted(`${location.origin}/jobs`),
   ].filter(Boolean).join(" ");

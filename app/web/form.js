@@ -164,6 +164,8 @@ class ListField extends Group {
       onclick: () => (this.add().focus(), touch(this.element)) }, icon("plus"), "Add");
     super(schema, options, [list, add]);
     Object.assign(this, { list, adder: add, options, items: [] });
+    // Something to type into; left empty, it is not there.
+    if (options.required && kindOf(resolved(schema.items ?? {}, options.root)) === "string") this.blank = this.add();
   }
 
   add() {
@@ -197,7 +199,8 @@ class ListField extends Group {
   }
 
   read() {
-    return this.items.map((item) => item.field.read()).filter((value) => value !== ABSENT);
+    return this.items.map((item) => [item, item.field.read()])
+      .filter(([item, value]) => value !== ABSENT && !(item === this.blank && value === "")).map(([, value]) => value);
   }
 
   show(values) {

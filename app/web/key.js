@@ -1,6 +1,7 @@
 // The dialog that asks for an API key, once for all calls that need one at the time.
 
 import { asking, call, key } from "./api.js";
+import { connection } from "./connection.js";
 import { h, say } from "./dom.js";
 
 let open = null;
@@ -13,6 +14,8 @@ export function askForKey(refused = null) {
   // Another call has got a new key while this one was on its way.
   if (refused !== key.get() && key.get()) return Promise.resolve(true);
   if (asking.refused) return Promise.resolve(false);
+  asking.wanted = true;
+  connection.set("nokey");
   open ??= showDialog(refused).then(answered);
   return open;
 }
@@ -20,7 +23,8 @@ export function askForKey(refused = null) {
 function answered(given) {
   open = null;
   document.getElementById("key-button").hidden = false;
-  asking.refused = !given;
+  asking.wanted = asking.refused = !given;
+  connection.set("live");
   return given;
 }
 

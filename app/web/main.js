@@ -2,7 +2,7 @@
 
 import { asking, get, key } from "./api.js";
 import { start as startClock } from "./clock.js";
-import { watch } from "./connection.js";
+import { connection, watch } from "./connection.js";
 import { fill, h, say } from "./dom.js";
 import { icon } from "./icons.js";
 import { askForKey } from "./key.js";
@@ -85,7 +85,11 @@ keyButton.addEventListener("click", async () => {
   key.forget();
   asking.refused = false;
   if (await askForKey()) location.reload();
-  else if (before) key.set(before);
+  else if (before) {
+    key.set(before);
+    asking.wanted = asking.refused = false;
+    connection.set("live");
+  }
 });
 
 // -- places on the page

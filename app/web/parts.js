@@ -61,20 +61,26 @@ export const loading = (what) => h("p", { class: "loading", role: "status" }, `L
 
 /** What is shown instead of what could not be had. retry: called by its button. */
 export function trouble(problem, retry) {
+  if (problem.status === 401) return keyless();
   return h(
     "div", { class: "trouble", role: "alert" },
     h("p", null, h("strong", null, problem.title ?? "This page made a mistake")),
     h("p", null, problem.detail || (problem.title ? "" : String(problem.message))),
     retry && h("p", null, h("button", { type: "button", "data-again": problem.status === 0 || problem.status === 503,
-      onclick: () => again(retry, problem) }, "Try again")),
+      onclick: retry }, "Try again")),
   );
 }
 
-async function again(retry, problem) {
+const keyless = () =>
+  h("div", { class: "trouble keyless" },
+    h("h2", null, "A key is needed"),
+    h("p", null, "This service shows its jobs to those who have an API key. Whoever runs it can give you one."),
+    h("button", { type: "button", class: "primary", onclick: enterKey }, "Enter a key"));
+
+async function enterKey() {
   asking.refused = false;
-  if (problem.status !== 401) retry();
-  // What else was refused begins anew too.
-  else if (await asking.forKey(null)) location.reload();
+  // All that was refused begins anew.
+  if (await asking.forKey(null)) location.reload();
 }
 
 /** Say something that goes away by itself. */
@@ -85,7 +91,8 @@ export function toast(text, kind = "good") {
 }
 
 /** Say that a call failed. */
-export const toastProblem = (error) => toast(error.detail || error.title || String(error.message), "bad");
+export const toastProblem = (error) =>
+  toast(error.status === 401 ? "A key is needed" : error.detail || error.title || String(error.message), "bad");
 
 /** Put text on the clipboard; where that is not allowed, show it to be copied by hand. */
 export async function copy(text, what, hint = "") {

@@ -39,6 +39,9 @@ export const canCancel = (job) => job.state === "pending" || (job.state === "run
 
 export const canRetry = (job) => job.outcome === "failed" || job.outcome === "cancelled";
 
+/** Whether an exception only asked for another attempt. */
+export const isPutOff = (exception) => exception?.type === "RetryLater";
+
 /** Return when a pending job will run, if that is not at once; otherwise null. */
 export const dueLater = (job) => (job.state === "pending" && Date.parse(job.run_at) > now() + 1000 ? job.run_at : null);
 

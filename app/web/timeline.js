@@ -10,10 +10,12 @@ const LEAST = 5; // units: what took no time is seen all the same
 const WORDS = {
   waiting: "waiting", retrying: "waiting for the next attempt", running: "running",
   succeeded: "succeeded", failed: "failed", cancelled: "cancelled", ended: "ended",
+  postponed: "asked to run again later",
 };
 const LEGEND = {
   waiting: "Waiting", retrying: "Between attempts", running: "Running",
   succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled", ended: "Ended",
+  postponed: "Asked to run again later",
 };
 
 /** run: {number, many, from, to, pieces: [{look, from, to, number?, open?}]}, times in milliseconds. */

@@ -93,6 +93,12 @@ def later() -> None:
 
 
 @task
+def bind(words: list[str]) -> str:
+    """Bind words together."""
+    return " ".join(words)
+
+
+@task
 def side_by_side(numbers: list[int]) -> Generator[list[Future[int]], list[int], int]:
     """Add one to each number, side by side, and sum up."""
     return sum((yield [submit(add, number) for number in numbers]))

@@ -74,6 +74,35 @@ def test_a_job_that_waits_is_cancelled_before_it_begins(house, visit):
     expect(button(page, "Cancel")).to_be_hidden()
 
 
+def test_a_job_that_waits_says_when_it_is_due(house, visit):
+    job = house.submit("add", 1, delay=7260)
+    page, _ = visit(house)
+    open_job(page, job["id"])
+    expect(page.get_by_role("status").filter(has_text="It is due")).to_contain_text("in 2 h")
+
+
+def test_a_job_in_a_paused_queue_says_so_and_the_queue_is_resumed_from_there(house, visit):
+    house.client.post("/queues/held/pause")
+    job = house.submit("add", 1, queue="held")
+    page, _ = visit(house)
+    open_job(page, job["id"])
+    waits = page.get_by_role("status").filter(has_text="Queue held is paused.")
+    expect(waits).to_be_visible()
+    button(page, "Resume held").click()
+    state(page, "succeeded")
+    expect(waits).to_be_hidden()
+
+
+def test_an_attempt_that_asked_to_be_run_again_has_not_failed(house, visit):
+    job = house.submit("later", retry={"max_attempts": 2})
+    page, _ = visit(house)
+    open_job(page, job["id"])
+    expect(page.get_by_role("row").filter(has_text="Asked to run again later")).to_be_visible()
+    expect(page.get_by_role("img", name="attempt 1 asked to run again later")).to_be_visible()
+    expect(page.get_by_role("region", name="Exception")).to_have_count(0)
+    expect(page.get_by_role("status").filter(has_text="Its next attempt is due")).to_be_visible()
+
+
 def test_a_running_job_that_looks_stops(house, visit):
     job = house.submit("steps", "never")
     page, _ = visit(house)
@@ -158,4 +187,5 @@ def test_copy_as_curl_gives_a_line_that_submits_the_same_again(house, visit, wor
 def test_a_job_that_does_not_exist_is_said_not_to(house, visit):
     page, watch = visit(house, "/#/jobs/00000000-0000-7000-8000-000000000000")
     watch.expect(f"404 (Not Found) ({house.url}/jobs/0000")
-    expect(page.get_by_text(re.compile("no (such )?job|not found", re.IGNORECASE)).first).to_be_visible()
+    expect(page.get_by_text(re.compile("no (such )?job|not found", re.IGNORECASE))).to_have_count(1)
+    expect(button(page, "Try again")).to_have_count(0)

@@ -159,6 +159,24 @@ def test_a_job_changes_where_it_stands(house, visit):
     expect(row(page, job["id"])).to_contain_text("Succeeded")
 
 
+def test_a_job_that_waits_says_for_what(house, visit):
+    house.client.post("/queues/stopped/pause")
+    held = house.submit("add", 1, queue="stopped", tags={"waits": "yes"})
+    due = house.submit("add", 1, delay=7260, tags={"waits": "yes"})
+    page, _ = visit(house)
+    open_list(page, tag="waits:yes")
+    expect(row(page, held["id"])).to_contain_text("queue stopped is paused")
+    expect(row(page, due["id"])).to_contain_text("due in 2 h")
+
+
+def test_what_there_is_no_room_for_of_an_exception_is_its_title(house, visit):
+    job = house.submit("break_down", "a press " * 50 + "of 1851", tags={"long": "yes"})
+    house.job(job["id"], wait=TIMEOUT)
+    page, _ = visit(house)
+    open_list(page, tag="long:yes")
+    expect(row(page, job["id"]).get_by_title(re.compile("of 1851 is out of order$"))).to_be_visible()
+
+
 def test_news_do_not_move_what_is_looked_at_until_they_are_asked_for(house, visit):
     old = [house.submit("add", n, queue="calm", delay=3600)["id"] for n in range(3)]
     page, _ = visit(house)

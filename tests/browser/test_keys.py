@@ -52,11 +52,44 @@ def test_the_page_asks_for_a_key(page):
     assert what_keeps_people_out(page) == []
 
 
+def test_without_a_key_nothing_is_said_of_what_is_not_known(page):
+    expect(page.get_by_text("No key", exact=True)).to_be_visible()
+    dialog(page).get_by_role("button", name="Not now").click()
+    expect(page.get_by_role("heading", name="A key is needed")).to_be_visible()
+    expect(page.get_by_text("No key", exact=True)).to_be_visible()
+    for role in ("region", "table", "columnheader"):
+        expect(page.get_by_role("main").get_by_role(role)).to_have_count(0)
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+    assert what_keeps_people_out(page) == []
+
+
+@pytest.mark.parametrize("view", ["Overview", "Jobs", "Tasks"])
+def test_a_key_can_be_given_after_all(page, guarded, view):
+    dialog(page).get_by_role("button", name="Not now").click()
+    go(page, view)
+    page.get_by_role("button", name="Enter a key").click()
+    give(page, BOOKS)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    open_list(page)
+    expect(row(page, guarded.jobs[BOOKS])).to_be_visible()
+
+
 def test_a_wrong_key_is_refused_and_another_one_can_be_given(page, guarded):
     give(page, "wrong")
     expect(dialog(page)).to_contain_text("This key is not known.")
     give(page, BOOKS)
     expect(dialog(page)).to_be_hidden()
+    open_list(page)
+    expect(row(page, guarded.jobs[BOOKS])).to_be_visible()
+
+
+def test_who_does_not_want_another_key_keeps_the_one_there_is(page, guarded):
+    give(page, BOOKS)
+    expect(dialog(page)).to_be_hidden()
+    page.get_by_role("button", name="Key", exact=True).click()
+    expect(page.get_by_text("No key", exact=True)).to_be_visible()
+    dialog(page).get_by_role("button", name="Not now").click()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
     open_list(page)
     expect(row(page, guarded.jobs[BOOKS])).to_be_visible()
 
@@ -99,5 +132,5 @@ def test_the_key_is_in_no_line_that_is_copied(page, guarded):
     page.get_by_role("button", name="Copy as curl").click()
     expect(page.get_by_text(re.compile("[Cc]opied")).first).to_be_visible()
     line = page.evaluate("navigator.clipboard.readText()")
-    assert "Authorization: Bearer" in line
+    assert '"Authorization: Bearer $ERRAND_API_KEY"' in line
     assert BOOKS not in line

@@ -36,6 +36,11 @@ def test_the_counts_are_those_of_the_service(busy, visit):
         expect(count_of(page, state, count)).to_be_visible()
 
 
+def test_those_that_have_failed_are_told_apart_from_those_that_have_succeeded(busy, visit):
+    page, _ = visit(busy)
+    expect(count_of(page, "finished", 3)).to_contain_text("1 succeeded, 2 failed this hour")
+
+
 def test_a_count_leads_to_its_jobs(busy, visit):
     page, _ = visit(busy)
     count_of(page, "running", 1).click()
@@ -90,6 +95,14 @@ def test_the_overview_follows_what_happens(busy, visit):
 def test_the_chart_is_a_picture_with_words(busy, visit):
     page, _ = visit(busy)
     expect(page.get_by_role("img", name=re.compile("hour|minute", re.IGNORECASE)).first).to_be_visible()
+
+
+def test_percentiles_are_told_apart_by_their_shapes(busy, visit):
+    page, _ = visit(busy)
+    chart = page.get_by_role("figure").filter(has=page.get_by_role("heading", name="Run time"))
+    shapes = chart.locator("figcaption path")
+    expect(shapes).to_have_count(3)
+    assert len({shape.get_attribute("d") for shape in shapes.all()}) == 3
 
 
 def test_an_empty_service_shows_how_to_submit_a_first_job(tmp_path, visit):

@@ -98,6 +98,17 @@ def test_a_missing_value_is_named_at_its_field(house, visit):
     expect(page.get_by_label("a", exact=True)).to_have_attribute("aria-invalid", "true")
 
 
+def test_a_list_of_texts_that_is_required_begins_with_a_field(house, visit):
+    page, _ = visit(house)
+    open_form(page, "bind")
+    page.get_by_label("words 1", exact=True).fill("to")
+    page.get_by_role("button", name="Add to words").click()
+    page.get_by_label("words 2", exact=True).fill("be")
+    assert sent_job(house, page)["result"] == "to be"
+    open_form(page, "bind")
+    assert sent_job(house, page)["kwargs"] == {"words": []}
+
+
 OPTIONS = {
     "queue": ("Queue", "later"),
     "priority": ("Priority", 7),

@@ -4,7 +4,7 @@ import { now, time } from "../clock.js";
 import { fill, h } from "../dom.js";
 import { between, cut, duration } from "../format.js";
 import { cell, headCell, note, panel, row, table } from "../parts.js";
-import { isDone, lookOf } from "../states.js";
+import { isDone, isPutOff, lookOf } from "../states.js";
 import { timeline } from "../timeline.js";
 
 const SHOWN = 100; // attempts, the newest ones
@@ -52,20 +52,23 @@ function attemptRow(attempt, job) {
 }
 
 function ending(attempt, job) {
-  if (attempt.exception) return h("span", { class: "failure" },
-    cut(`${attempt.exception.type}: ${attempt.exception.message}`, 200));
-  if (!attempt.finished_at) return "Running";
-  return LOOKS[lookOfAttempt(attempt, job)];
+  const look = lookOfAttempt(attempt, job);
+  const { type, message } = attempt.exception ?? {};
+  if (look === "postponed") {
+    return ["Asked to run again later", h("span", { class: "muted" }, ` (${cut(message, 160)})`)];
+  }
+  return type ? h("span", { class: "failure" }, cut(`${type}: ${message}`, 200)) : LOOKS[look];
 }
 
 const LOOKS = { succeeded: "Succeeded", cancelled: "Cancelled", failed: "Failed", running: "Running", ended: "Ended" };
 
-/** How an attempt looks: the last one as its job does, the others by whether they raised. */
+/** How an attempt looks: the last one as its job does, the others by whether they raised, and what. */
 function lookOfAttempt(attempt, job) {
+  const last = attempt === job.attempts.at(-1) && isDone(job);
+  if (isPutOff(attempt.exception) && !(last && job.outcome === "failed")) return "postponed";
   if (attempt.exception) return "failed";
   if (!attempt.finished_at) return "running";
-  const last = job.attempts.at(-1);
-  if (attempt === last && isDone(job)) return lookOf(job);
+  if (last) return lookOf(job);
   // Lost with its worker, or a run that was cancelled before the one that is shown.
   return attempt.run < job.run ? "cancelled" : "ended";
 }

@@ -74,8 +74,9 @@ export function filterForm(values, change, signal) {
       onsubmit: (event) => (event.preventDefault(), apply()),
       oninput: () => { clearTimeout(timer); timer = setTimeout(apply, PATIENCE); },
       onchange: apply },
+    more,
     h("div", { class: "filters-fields", id: "filters-fields" }, Object.values(fields).map((field) => field.element)),
-    h("div", { class: "filters-end" }, more, clear));
+    clear);
   signal.addEventListener("abort", () => clearTimeout(timer));
   show(values);
   open(Object.keys(values).length > 0);

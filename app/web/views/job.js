@@ -10,8 +10,9 @@ import { coalesced, live } from "../live.js";
 import {
   copyButton, copyCommand, crumbs, facts, jsonBox, loading, note, panel, progressBar, textBox, toastProblem, trouble,
 } from "../parts.js";
+import { setPaused, watchPauses } from "../queues.js";
 import { toHash } from "../router.js";
-import { canCancel, canRetry, dueLater, isDone, lookOf, showBadge, truthOf } from "../states.js";
+import { canCancel, canRetry, dueLater, isDone, isPutOff, lookOf, showBadge, truthOf } from "../states.js";
 import { attemptsPanel } from "./attempts.js";
 import { LogView } from "./log.js";
 
@@ -28,6 +29,7 @@ class JobView {
     this.job = null;
     this.begun = new Map(); // when each run was asked for, as its events say
     this.shown = {};
+    this.paused = new Set(); // queues
     this.element = h("div", { class: "view job" }, loading("the job"));
     this.redraw = coalesced(() => this.refetch(), signal);
     this.refetch();
@@ -48,7 +50,7 @@ class JobView {
 
   showTrouble(error) {
     fill(this.element, crumbs(["Jobs", "#/jobs"], shortId(this.id)), h("h1", null, this.title),
-      trouble(error, () => this.restart()));
+      error.status === 404 ? unknown() : trouble(error, () => this.restart()));
   }
 
   restart() {
@@ -62,6 +64,7 @@ class JobView {
   build(job) {
     this.state = h("span", { class: "state large" });
     this.truth = h("div", { class: "truth", role: "status" });
+    this.waiting = h("div", { class: "truth waiting", role: "status", hidden: true });
     this.progress = progressBar("Progress");
     this.facts = h("div");
     this.outcome = h("div", { class: "stack" });
@@ -76,11 +79,14 @@ class JobView {
         h("div", { class: "buttons" }, Object.values(this.buttons))),
       h("p", { class: "job-id" }, h("code", null, job.id), copyButton(() => job.id, "id")),
       this.truth,
+      this.waiting,
       this.progress.element,
       h("div", { class: "columns" },
         h("div", { class: "stack" }, this.outcome, this.attempts.element, this.log.element),
         h("div", { class: "stack" }, panel("Facts", {}, this.facts), this.input)),
     );
+    this.lookAtQueue = watchPauses(() => this.job?.state === "pending",
+      (paused) => ((this.paused = paused), this.showWaiting()), this.signal);
     this.listen();
   }
 
@@ -113,9 +119,12 @@ class JobView {
     // Answers may overtake each other.
     if (this.job && job.version < this.job.version) return;
     if (this.job && lookOf(job) !== lookOf(this.job)) announce(`The job ${SPOKEN[lookOf(job)]}`);
+    const was = this.job?.state;
     this.job = job;
     showBadge(this.state, job);
     this.once("truth", job.cancellation && [job.cancellation, job.finished_at], () => this.showTruth(job));
+    if (was && was !== "pending" && job.state === "pending") this.lookAtQueue();
+    this.showWaiting();
     this.once("progress", [job.progress, job.state],
       () => this.progress.show(isDone(job) && job.outcome === "succeeded" ? null : job.progress));
     this.once("facts", [job.state, job.attempt, job.run_at, job.started_at, job.finished_at, job.priority, job.tags,
@@ -142,6 +151,29 @@ class JobView {
     fill(this.truth, truth ? h("p", null, h("strong", null, "Cancellation. "), truth) : []);
   }
 
+  /** Say what a job waits for: its time, or that its queue is resumed. */
+  showWaiting() {
+    const job = this.job;
+    const later = dueLater(job);
+    const paused = job.state === "pending" && this.paused.has(job.queue);
+    this.once("waiting", [later, paused, job.attempt], () => {
+      this.waiting.hidden = !later && !paused;
+      this.waiting.dataset.outcome = paused ? "paused" : "";
+      fill(this.waiting,
+        paused && h("p", null, h("strong", null, `Queue ${job.queue} is paused. `),
+          "The job waits until it is resumed."),
+        later && h("p", null, job.attempt ? "Its next attempt is due " : "It is due ",
+          h("span", { "aria-live": "off" }, time(later), " (", time(later, "at"), ")"), "."),
+        paused && h("button", { type: "button", class: "small", onclick: () => this.resume() }, `Resume ${job.queue}`));
+    });
+  }
+
+  async resume() {
+    await setPaused(this.job.queue, false);
+    this.lookAtQueue();
+    this.element.querySelector("h1").focus();
+  }
+
   showButtons(job) {
     const { cancel, retry, again } = this.buttons;
     cancel.hidden = !canCancel(job);
@@ -153,7 +185,8 @@ class JobView {
   listen() {
     this.stream = live(`${jobPath(this.id)}/events`, {
       event: (type, data, id) => this.hear(type, data, id),
-      gap: () => (this.log.gap(), this.redraw()),
+      // Of a job's events only progress is thinned; its log lacks nothing.
+      gap: () => this.redraw(),
       failed: () => this.refetch(),
       over: () => isDone(this.job),
     }, { signal: this.signal, resume: true });
@@ -189,6 +222,12 @@ const SPOKEN = {
   pending: "waits", running: "runs", stopping: "is asked to stop",
   succeeded: "has succeeded", failed: "has failed", cancelled: "is cancelled",
 };
+
+const unknown = () =>
+  h("div", { class: "trouble", role: "alert" },
+    h("p", null, h("strong", null, "There is no job of this id.")),
+    h("p", null, "A job goes a week after it has ended, unless the service is set otherwise. ",
+      h("a", { href: "#/jobs" }, "Show all jobs")));
 
 /** A link that looks like a button is pressed like one. */
 function pressed(event) {
@@ -233,7 +272,8 @@ function inputOf(job) {
 
 function outcomeOf(job) {
   if (job.outcome === "succeeded") return panel("Result", {}, jsonBox(job.result, "result"));
-  if (!job.exception) return [];
+  // One that asked to be run again has not failed by that.
+  if (!job.exception || (job.outcome !== "failed" && isPutOff(job.exception))) return [];
   const { type, message, traceback } = job.exception;
   return panel("Exception", { class: "panel-failed" },
     h("p", { class: "exception" }, h("strong", null, type), message && `: ${cut(message, 2000)}`),

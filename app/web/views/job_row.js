@@ -2,7 +2,7 @@
 // place do too.
 
 import { time } from "../clock.js";
-import { fill, h } from "../dom.js";
+import { fill, h, set } from "../dom.js";
 import { between, cut, duration, shortId } from "../format.js";
 import { cell, headCell, row } from "../parts.js";
 import { toHash } from "../router.js";
@@ -20,6 +20,17 @@ export const COLUMNS = [
 ];
 
 const TAGS_SHOWN = 2;
+const [LEAST, MOST] = [90, 250]; // pixels of a column that is as wide as it needs
+
+/** Return the widths that tasks and queues of these jobs need, tags beside them. Estimated: measuring costs layout. */
+export function widthsOf(jobs) {
+  const widest = (of) => `${Math.min(MOST, Math.max(LEAST, ...jobs.map(of)))}px`;
+  return {
+    "--task-width": widest(({ task, tags }) =>
+      tagTexts(tags).reduce((n, tag) => n + 7 * tag.length + 18, 8 * task.length + 32)),
+    "--queue-width": widest(({ queue }) => 8 * queue.length + 20),
+  };
+}
 
 export class JobRow {
   /** selected: called when it is selected, or not any more. */
@@ -52,12 +63,6 @@ export class JobRow {
     this.box.checked = on;
   }
 
-  /** Show the job as it was fetched. */
-  show(job) {
-    this.job = job;
-    this.draw();
-  }
-
   /** Note what an event says; `draw` shows it. */
   hear(type, data) {
     const job = this.job;
@@ -76,10 +81,16 @@ export class JobRow {
     };
   }
 
-  draw() {
-    showBadge(this.state, this.job);
-    this.once("details", detailsOf(this.job), () => fill(this.details, spoken(this.job)));
+  /** paused: the names of the queues that are. */
+  draw(paused) {
     const job = this.job;
+    const held = job.state === "pending" && paused.has(job.queue);
+    showBadge(this.state, job);
+    this.once("details", detailsOf(job, held), () => {
+      fill(this.details, spoken(job, held));
+      // What there is no room for.
+      set(this.details, "title", job.outcome === "failed" ? summary(job.exception) : null);
+    });
     this.once("took", `${job.state} ${job.started_at} ${job.finished_at}`, () => fill(this.took, took(job)));
   }
 
@@ -92,25 +103,27 @@ export class JobRow {
 }
 
 function tags(tags) {
+  const texts = tagTexts(tags);
+  return texts.length > 0 && h("span", { class: "tags" }, texts.map((text) => h("span", { class: "tag" }, text)));
+}
+
+function tagTexts(tags) {
   const pairs = Object.entries(tags);
-  if (!pairs.length) return null;
-  const shown = pairs.slice(0, TAGS_SHOWN)
-    .map(([name, value]) => h("span", { class: "tag" }, cut(`${name}:${value}`, 40)));
-  const more = pairs.length - shown.length;
-  return h("span", { class: "tags" }, shown, more > 0 && h("span", { class: "tag" }, `+${more}`));
+  const shown = pairs.slice(0, TAGS_SHOWN).map(([name, value]) => cut(`${name}:${value}`, 40));
+  return pairs.length > TAGS_SHOWN ? [...shown, `+${pairs.length - TAGS_SHOWN}`] : shown;
 }
 
 /** What the details depend on, as a text. */
-function detailsOf(job) {
-  return [job.state, job.outcome, job.attempt, job.run_at, job.exception?.type, job.exception?.message,
+function detailsOf(job, held) {
+  return [held, job.state, job.outcome, job.attempt, job.run_at, job.exception?.type, job.exception?.message,
     job.cancellation?.outcome, job.progress?.done, job.progress?.total, job.progress?.message].join("\n");
 }
 
-function spoken(job) {
+function spoken(job, held) {
   const tries = job.attempt > 1 ? `attempt ${job.attempt} of ${job.max_attempts}` : "";
-  if (job.outcome === "failed") return [h("span", { class: "failure" }, cut(summary(job.exception), 160)), also(tries)];
+  if (job.outcome === "failed") return h("span", { class: "failure" }, cut(summary(job.exception), 300), also(tries));
   if (job.state === "running") return [running(job), also(tries)];
-  if (job.state === "pending") return [pending(job)];
+  if (job.state === "pending") return pending(job, held);
   if (job.outcome === "cancelled") return [h("span", { class: "muted" }, CANCELLED[job.cancellation?.outcome] ?? "")];
   return [h("span", { class: "muted" }, job.cancellation ? "before it was stopped" : tries)];
 }
@@ -121,11 +134,11 @@ const summary = (exception) => (exception ? `${exception.type}: ${exception.mess
 
 const CANCELLED = { not_started: "never began", cooperative: "noticed and stopped", killed: "ended with its process" };
 
-function pending(job) {
+function pending(job, held) {
   const later = dueLater(job);
-  const word = job.attempt ? "next attempt" : "due";
-  if (later) return h("span", { class: "muted" }, `${word} `, time(later));
-  return h("span", { class: "muted" }, job.attempt ? "next attempt" : "");
+  const word = job.attempt ? "next attempt" : later ? "due" : "";
+  return [held && h("span", { class: "held" }, `queue ${job.queue} is paused`),
+    h("span", { class: "muted" }, held && word && " · ", word, later && [" ", time(later)])];
 }
 
 function running({ progress }) {

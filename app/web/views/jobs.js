@@ -8,10 +8,11 @@ import { plural } from "../format.js";
 import { icon } from "../icons.js";
 import { coalesced, live } from "../live.js";
 import { commandBox, loading, table, trouble } from "../parts.js";
+import { watchPauses } from "../queues.js";
 import { go, replaceHash, toHash } from "../router.js";
 import { sampleCommand } from "../curl.js";
 import { filterForm, fits, queryOf, streamQueryOf, valuesOf } from "./filters.js";
-import { JobRow, COLUMNS } from "./job_row.js";
+import { JobRow, COLUMNS, widthsOf } from "./job_row.js";
 import { selection } from "./selection.js";
 
 const NEW_SHOWN = 999; // of these, "999+"
@@ -29,6 +30,7 @@ class JobsView {
     this.rows = new Map();
     this.fresh = new Set();
     this.changed = new Set();
+    this.paused = new Set(); // queues
     this.next = null;
     this.loading = null;
     this.early = false; // whether the stream was open before the page was there
@@ -43,6 +45,8 @@ class JobsView {
     });
     this.redraw = coalesced(() => this.draw(), signal);
     this.build();
+    this.lookAtQueues = watchPauses(() => [...this.rows.values()].some((row) => row.job.state === "pending"),
+      (paused) => this.pause(paused), signal);
     this.load();
     this.listen();
   }
@@ -136,7 +140,11 @@ class JobsView {
   settle(page) {
     const first = page.jobs.findIndex((job) => this.rows.has(job.id));
     if (!this.cursor) page.jobs.slice(0, Math.max(0, first)).forEach((job) => this.fresh.add(job.id));
-    page.jobs.forEach((job) => this.rows.get(job.id)?.show(job));
+    for (const job of page.jobs) {
+      const row = this.rows.get(job.id);
+      if (row) row.job = job;
+      this.changed.add(job.id);
+    }
     this.redraw();
   }
 
@@ -158,18 +166,21 @@ class JobsView {
     this.rows.clear();
     for (const job of page.jobs) {
       const row = kept.get(job.id) ?? new JobRow(job, this.chosen.changed);
-      row.show(job);
+      row.job = job;
+      row.draw(this.paused);
       this.rows.set(job.id, row);
     }
     arrange(this.body, [...this.rows.values()].map((row) => row.element));
+    for (const [name, width] of Object.entries(widthsOf(page.jobs))) this.tableElement.style.setProperty(name, width);
     this.chosen.changed();
     this.showRest();
+    this.lookAtQueues();
   }
 
   showRest() {
     const n = this.rows.size;
     this.tableElement.hidden = n === 0;
-    say(this.summary, n ? `${plural(n, "job")} on this page${this.next || this.cursor ? "" : ", which is all"}` : "");
+    say(this.summary, n ? `${plural(n, "job")}${this.next || this.cursor ? " on this page" : ""}` : "");
     fill(this.below, n ? [] : this.empty());
     this.showPager();
     // The button that turned the page is gone; who goes on by keyboard goes on from its first job.
@@ -258,13 +269,18 @@ class JobsView {
     this.redraw();
   }
 
+  pause(paused) {
+    this.paused = paused;
+    for (const row of this.rows.values()) row.draw(paused);
+  }
+
   /** Whether a job that is not shown would be at the top if the list were fetched now. */
   belongs(data) {
     return !this.cursor && this.fresh.size <= NEW_SHOWN && fits(this.values, data);
   }
 
   draw() {
-    for (const id of this.changed) this.rows.get(id)?.draw();
+    for (const id of this.changed) this.rows.get(id)?.draw(this.paused);
     this.changed.clear();
     this.chosen.changed();
     const n = this.fresh.size;

@@ -38,11 +38,6 @@ export class LogView {
     this.draw();
   }
 
-  gap() {
-    this.missed = true;
-    this.draw();
-  }
-
   flush() {
     const lines = this.waiting.splice(0);
     const nodes = lines.flatMap((line) => this.nodesOf(line));
@@ -58,12 +53,8 @@ export class LogView {
   }
 
   say() {
-    const parts = [
-      this.dropped > 0 && `${plural(this.dropped, "earlier line")} not shown here; the download has all that is kept.`,
-      this.missed && "Some earlier events are no longer kept.",
-    ].filter(Boolean);
-    this.above.hidden = !parts.length;
-    say(this.above, parts.join(" "));
+    this.above.hidden = !this.dropped;
+    say(this.above, `${plural(this.dropped, "earlier line")} not shown here; the download has all that is kept.`);
   }
 
   nodesOf(line) {

@@ -1,6 +1,6 @@
 // How things are at a glance: counts, the last hour, queues, workers, failures.
 
-import { call, get, getIfThere, isAbort } from "../api.js";
+import { get, getIfThere, isAbort } from "../api.js";
 import { time } from "../clock.js";
 import { latencyChart, throughputChart } from "../chart.js";
 import { sampleCommand } from "../curl.js";
@@ -8,9 +8,8 @@ import { fill, h, keyed, say, set } from "../dom.js";
 import { count, cut, duration, shortId } from "../format.js";
 import { icon } from "../icons.js";
 import { every, live } from "../live.js";
-import {
-  cell, commandBox, headCell, loading, note, panel, row, table, toast, toastProblem, trouble,
-} from "../parts.js";
+import { cell, commandBox, headCell, loading, note, panel, row, table, trouble } from "../parts.js";
+import { setPaused } from "../queues.js";
 import { toHash } from "../router.js";
 import { workersPanel } from "./workers.js";
 
@@ -35,10 +34,11 @@ class Overview {
     this.queues = new QueuesPanel(() => this.refresh());
     this.workers = workersPanel();
     this.failures = new FailuresPanel();
-    this.element = h("div", { class: "view overview" },
-      h("div", { class: "view-head" }, h("h1", null, "Overview")),
-      this.trouble, this.counts, this.first, this.hour.element,
+    // Nothing is said of what is not known yet.
+    this.known = h("div", { class: "view", hidden: true }, this.counts, this.first, this.hour.element,
       h("div", { class: "columns even" }, this.queues.element, this.failures.element), this.workers.element);
+    this.element = h("div", { class: "view overview" },
+      h("div", { class: "view-head" }, h("h1", null, "Overview")), this.trouble, this.known);
     fill(this.trouble, loading("the overview"));
     this.refresh = every(EVERY, () => this.load(), signal);
     this.listen();
@@ -63,12 +63,14 @@ class Overview {
       ]);
       this.failed = false;
       this.trouble.replaceChildren();
+      this.known.hidden = false;
       this.show(stats, queues.queues, workers);
     } catch (error) {
       if (isAbort(error)) return;
       this.failed = true;
-      // What is shown already stays: the header says that it may be old.
-      if (!this.drawn.queues) fill(this.trouble, trouble(error, () => this.refresh()));
+      // What is shown already stays: the header says that it may be old. Without a key it is nobody's.
+      if (error.status === 401) this.known.hidden = true;
+      if (this.known.hidden) fill(this.trouble, trouble(error, () => this.refresh()));
     }
   }
 
@@ -95,7 +97,7 @@ class Overview {
     for (const state of STATES) {
       const { number, under } = this.tiles[state];
       say(number, counts[state] === undefined ? "–" : count(counts[state]));
-      say(under, hour ? UNDER[state](hour) : "");
+      fill(under, hour ? UNDER[state](hour) : "");
     }
   }
 }
@@ -110,11 +112,10 @@ const countsOf = (queues) => ({
 const UNDER = {
   pending: (hour) => `${count(hour.submitted)} submitted this hour`,
   running: (hour) => (hour.run ? `half take less than ${duration(hour.run.p50)}` : ""),
-  finished: (hour) => `${count(hour.succeeded)} succeeded, ${count(hour.failed)} failed this hour`,
+  finished: (hour) => [`${count(hour.succeeded)} succeeded, `,
+    h("span", { class: hour.failed > 0 && "failure" }, `${count(hour.failed)} failed`), " this hour"],
   cancelled: (hour) => `${count(hour.cancelled)} this hour`,
 };
-
-const TILE_ICONS = { pending: "pending", running: "running", finished: "succeeded", cancelled: "cancelled" };
 
 /** Make the tiles once; only their numbers change, so that a link keeps its focus. */
 function tilesIn(list) {
@@ -123,7 +124,7 @@ function tilesIn(list) {
     const [number, under] = [h("span", { class: "tile-number" }), h("span", { class: "tile-under" })];
     tiles[state] = { number, under };
     return h("li", null, h("a", { class: `tile tile-${state}`, href: toHash(["jobs"], { state }) },
-      h("span", { class: "tile-name" }, icon(TILE_ICONS[state]), state[0].toUpperCase() + state.slice(1)),
+      h("span", { class: "tile-name" }, icon(state), state[0].toUpperCase() + state.slice(1)),
       number, under));
   }));
   return tiles;
@@ -167,7 +168,8 @@ class QueuesPanel {
     ], "queues-table");
     this.table = element;
     this.rows = keyed(body, (queue) => new QueueRow(queue, changed));
-    this.none = note("No queue has jobs that wait or run.");
+    this.none = note("No queue has jobs that wait or run. Submit one with the form of ",
+      h("a", { href: "#/tasks" }, "a task"), ".");
     this.element = panel("Queues", {}, this.none, element);
   }
 
@@ -201,13 +203,7 @@ class QueueRow {
   }
 
   async toggle() {
-    const { name, paused } = this.queue;
-    try {
-      await call("POST", `/queues/${name.split("/").map(encodeURIComponent).join("/")}/${paused ? "resume" : "pause"}`);
-      toast(paused ? `The jobs of ${name} run again` : `${name} starts no more jobs until it is resumed`);
-    } catch (error) {
-      toastProblem(error);
-    }
+    await setPaused(this.queue.name, !this.queue.paused);
     this.changed();
   }
 }

@@ -62,12 +62,13 @@ class TasksView {
         class: "name" }, task.name),
       // Beside an open task there is room for names only.
       this.name === null && [first && h("span", { class: "task-doc" }, first),
-        h("span", { class: "task-kind" }, "In ", RUNS_IN[task.executor] ?? task.executor, ", queue ",
-        task.options.queue)]);
+        h("span", { class: "task-kind" }, `Runs ${runs(task)}, queue ${task.options.queue}`)]);
   }
 }
 
-const RUNS_IN = { thread: "a thread", process: "a process of its own", coroutine: "a coroutine" };
+const RUNS = { thread: "in a thread", process: "in a process of its own", coroutine: "without a thread of its own" };
+
+const runs = ({ executor }) => RUNS[executor] ?? `as ${executor}`;
 
 function taskPanel(task) {
   const { options } = task;
@@ -75,7 +76,7 @@ function taskPanel(task) {
     h("h1", null, task.name),
     task.doc && h("p", { class: "doc" }, task.doc),
     facts([
-      ["Runs in", RUNS_IN[task.executor] ?? task.executor],
+      ["Runs", runs(task)],
       ["Queue", options.queue],
       options.timeout !== null && ["Timeout", duration(Number(options.timeout))],
       ["Attempts", String(options.retry.max_attempts)],

@@ -7,7 +7,7 @@ import { note, panel } from "../parts.js";
 import { toHash } from "../router.js";
 
 const SHOWN = 8; // jobs of a worker
-const SLOTS = { thread: "Threads", process: "Processes", coroutine: "Coroutines" };
+const SLOTS = { thread: "Threads", process: "Processes", coroutine: "Coroutines, generators" };
 
 /** Return {element, show(workers)}. workers: as the API has it; null when it does not tell. */
 export function workersPanel() {
@@ -18,7 +18,8 @@ export function workersPanel() {
     element: panel("Workers", {}, none, list),
     show(found) {
       none.hidden = found?.workers.length > 0;
-      say(none, found ? "No worker runs. Jobs wait until one does." : "This service does not tell that yet.");
+      say(none, found ? "No worker runs, so jobs wait. `errand serve` runs one: its log says what has become of it."
+        : "This service does not tell that yet.");
       show((found?.workers ?? []).map((worker) => [worker.id, worker]));
     },
   };
