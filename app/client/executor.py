@@ -17,7 +17,7 @@ from app.client.submission import Submission, Task
 from app.client.watching import Watch
 from app.core.executor import deadline_in, results_of
 from app.core.future import Future, run_all
-from app.core.queuing import QueuedFuture, SubmittingExecutor, reply_of
+from app.core.submitting import QueuedFuture, SubmittingExecutor, reply_of
 from app.jobs.model import JobState
 
 P = ParamSpec("P")

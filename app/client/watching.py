@@ -27,7 +27,7 @@ from app.client.session import AsyncClient
 from app.client.steps import LONGEST_PAUSE
 from app.core import QueueUnavailableError, State, ThreadPoolExecutor
 from app.core.named import Ending, Lost, Stopped
-from app.core.queuing import Reply
+from app.core.submitting import Reply
 
 LOGGER = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from math import inf
 from typing import Any
 
 from app.core.named import Call, Ending, Stopped
-from app.core.queuing import Consumer, Message, Reply
+from app.core.queuing import Consumer, Message
+from app.core.submitting import Reply
 
 
 class _Entry:

@@ -13,7 +13,8 @@ from app.core import FutureTimeoutError, QueueError, QueueUnavailableError, Stat
 from app.core.future import new_lock
 from app.core.memory_queue import MemoryQueue
 from app.core.named import Call, Ending, Lost, Raised, Returned, Stopped
-from app.core.queuing import Consumer, Message, Reply
+from app.core.queuing import Consumer, Message
+from app.core.submitting import Reply
 from app.jobs.errors import TransitionError
 from app.jobs.lifecycle import CancelRequested, Due, Failed, Released, Succeeded
 from app.jobs.model import Clock, Failure, Hold, Job, Outcome, Slot, new_id

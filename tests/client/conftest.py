@@ -2,15 +2,17 @@
 
 import asyncio
 import threading
+from contextlib import ExitStack
 
 import pytest
 
-from app.client import AsyncClient, Client
+from app.client import AsyncClient, Client, RemoteExecutor
 from app.testing import (
     pytest_runtest_call,  # noqa: F401  (a hook)
     running,
 )
 from tests.client import client_tasks
+from tests.client.network import way_to
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,25 @@ def connect(request):
 @pytest.fixture
 def client(connect, service):
     return connect(service.url)
+
+
+@pytest.fixture
+def way(service):
+    """Return a way to the service that breaks when a test says so."""
+    with way_to(service.url) as way:
+        yield way
+
+
+@pytest.fixture
+def client_of():
+    """Return a function that makes a client, which is closed in the end."""
+    with ExitStack() as made:
+        yield lambda url, **settings: made.enter_context(Client(url, **settings))
+
+
+@pytest.fixture
+def executor(way):
+    """Return an executor that goes by that way."""
+    executor = RemoteExecutor(way.url)
+    yield executor
+    executor.close()

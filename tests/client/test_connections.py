@@ -16,17 +16,11 @@ from app.client import (
     UnauthorizedError,
 )
 from app.core import QueueError, QueueUnavailableError
-from tests.client.network import answering, way_to
+from tests.client.network import answering
 
 SOON = 30
 JSON = {"Content-Type": "application/json"}
 BUSY = (503, {"Retry-After": "0"}, b'{"type":"/problems/draining","status":503,"title":"It stops"}')
-
-
-@pytest.fixture
-def way(service):
-    with way_to(service.url) as way:
-        yield way
 
 
 def nobodys_address():

@@ -2,12 +2,11 @@
 
 import asyncio
 import threading
-from contextlib import ExitStack, closing
+from contextlib import closing
 
 import pytest
 
 from app.client import (
-    Client,
     InvalidRequestError,
     RemoteExecutor,
     UnauthorizedError,
@@ -24,31 +23,10 @@ from app.core import (
 )
 from app.testing import running
 from tests.client.client_tasks import add, named_otherwise
-from tests.client.network import way_to
 
 SOON = 30
 TASKS = ["tests.client.client_tasks"]
 NO_ID = "0198c0de-0000-7000-8000-000000000000"
-
-
-@pytest.fixture
-def way(service):
-    with way_to(service.url) as way:
-        yield way
-
-
-@pytest.fixture
-def client_of():
-    """Return a function that makes a client, which is closed in the end."""
-    with ExitStack() as made:
-        yield lambda url, **settings: made.enter_context(Client(url, **settings))
-
-
-@pytest.fixture
-def executor(way):
-    executor = RemoteExecutor(way.url)
-    yield executor
-    executor.close()
 
 
 def watch_of(executor):

@@ -4,39 +4,17 @@ import gc
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
 
 import pytest
 
-from app.client import Client, RemoteExecutor, ServiceUnreachableError
+from app.client import RemoteExecutor, ServiceUnreachableError
 from app.core import FutureCancelledError, QueueError, QueueUnavailableError
 from app.testing import running
 from tests.acceptance.serving import environment
 from tests.client.client_tasks import add
-from tests.client.network import way_to
 
 SOON = 30
 TASKS = ["tests.client.client_tasks"]
-
-
-@pytest.fixture
-def way(service):
-    with way_to(service.url) as way:
-        yield way
-
-
-@pytest.fixture
-def client_of():
-    """Return a function that makes a client, which is closed in the end."""
-    with ExitStack() as made:
-        yield lambda url, **settings: made.enter_context(Client(url, **settings))
-
-
-@pytest.fixture
-def executor(way):
-    executor = RemoteExecutor(way.url)
-    yield executor
-    executor.close()
 
 
 def watch_of(executor):

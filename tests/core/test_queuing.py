@@ -399,7 +399,7 @@ def test_a_dropped_executor_still_completes_its_futures(queue):
 def test_in_a_forked_child_it_takes_nothing_and_waits_for_nothing(executor, monkeypatch):
     executor.submit("x")
     pid = os.getpid()
-    monkeypatch.setattr("app.core.queuing.os.getpid", lambda: pid + 1)
+    monkeypatch.setattr("app.core.submitting.os.getpid", lambda: pid + 1)
     with pytest.raises(RuntimeError, match="belongs to its parent process"):
         executor.submit("x")
     executor.shutdown()
@@ -473,7 +473,7 @@ def test_a_future_whose_queue_is_gone_fails(queue, executor):
 
 
 def test_nothing_is_called_or_created_while_the_lock_of_a_future_is_held():
-    blocks = locked_blocks("queuing.py")
+    blocks = locked_blocks("submitting.py")
     assert blocks
     inside = [node for block in blocks for part in block.body for node in ast.walk(part)]
     assert not any(isinstance(node, FORBIDDEN) or makes_a_tuple(node) for node in inside)
