@@ -8,7 +8,17 @@ import pytest
 
 from app.jobs.errors import TaskDefinitionError, UnknownTaskError
 from app.jobs.model import Slot
-from app.jobs.registry import MAX_TIMEOUT, Kind, Registry, TaskDefinition, find_declared, load, task
+from app.jobs.registry import (
+    MAX_TIMEOUT,
+    Kind,
+    Registry,
+    TaskDefinition,
+    find_declared,
+    load,
+    name_of_task,
+    task,
+    without_tasks,
+)
 
 ADD = """
 from app import task
@@ -147,6 +157,10 @@ def test_a_name_is_a_part_of_an_address_and_has_no_slash(modules):
     with pytest.raises(TaskDefinitionError, match="without a slash"):
         task(name="a/b")(plain)
     task(queue="a/b")(plain)
+    task(queue=".../.b")(plain)
+    for queue in ("..", "a/../b", "./a"):
+        with pytest.raises(TaskDefinitionError, match="no part that is only dots"):
+            task(queue=queue)(plain)
 
 
 def test_names_may_be_as_long_as_a_submission_takes(modules):
@@ -332,3 +346,18 @@ def test_arguments_that_cannot_be_checked_stop_the_start(modules):
     assert (
         refusal(name) == f"task 'g' in {name}: its arguments cannot be checked: name 'Nowhere' is not defined"
     )
+
+
+def test_a_functions_name_is_the_one_that_it_was_declared_under(modules):
+    task(name="other")(plain)
+    assert name_of_task(plain) == "other"
+    assert name_of_task(generator) == "generator"
+    for nameless in (lambda: None, 3):
+        with pytest.raises(TypeError, match="a task's name or its function is needed"):
+            name_of_task(nameless)
+
+
+def test_modules_without_tasks_are_found(modules):
+    full = modules("from app import task\n@task\ndef f(): pass\n", "full")
+    empty = modules("", "empty")
+    assert without_tasks([full, empty]) == [empty]
