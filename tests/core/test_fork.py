@@ -267,7 +267,9 @@ def call(_):
     process = fork.Process(target=child, args=(theirs,))
     process.start()
     received = ours.recv() if ours.poll(30) else None
-    process.join()
+    # Another thread's start() reaps what has ended, and join() returns before that thread has noted it.
+    while process.exitcode is None:
+        process.join()
     return received, process.exitcode
 with ThreadPoolExecutor(4) as pool:
     say(set(map(str, pool.map(call, range(8)))))
