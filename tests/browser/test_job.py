@@ -5,7 +5,7 @@ import shlex
 import subprocess
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.acceptance.serving import TIMEOUT
 from tests.browser.looking import open_job
@@ -34,6 +34,27 @@ def test_progress_is_shown_as_it_is_reported(house, visit):
         expect(page.get_by_text(f"before step {number}")).to_be_visible()
         house.allow(f"progress.{number}")
     state(page, "succeeded")
+
+
+def test_progress_is_not_undone_by_an_older_answer(house, visit):
+    house.client.post("/queues/early/pause")
+    job = house.submit("steps", "early", queue="early")
+    page, _ = visit(house)
+    open_job(page, job["id"])
+    bar = page.get_by_role("progressbar")
+
+    def overtake(route: Route) -> None:
+        answer = route.fetch()
+        house.allow("early.0")
+        expect(bar).to_have_attribute("aria-valuenow", re.compile("^(1|33.*)$"))
+        route.fulfill(response=answer)
+
+    page.route(f"**/jobs/{job['id']}", overtake, times=1)
+    house.client.post("/queues/early/resume")
+    state(page, "running")
+    expect(bar).to_have_attribute("aria-valuenow", re.compile("^(1|33.*)$"))
+    house.allow("early.1")
+    house.allow("early.2")
 
 
 def test_the_log_follows(house, visit):

@@ -4,7 +4,7 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.acceptance.serving import TIMEOUT
 from tests.browser.looking import narrow, open_list, row, rows, shown
@@ -156,6 +156,28 @@ def test_a_job_changes_where_it_stands(house, visit):
     open_list(page, queue="live")
     expect(row(page, job["id"])).to_contain_text("Running")
     house.allow("still")
+    expect(row(page, job["id"])).to_contain_text("Succeeded")
+
+
+def test_an_event_is_not_undone_by_an_older_answer(house, visit):
+    job = house.submit("stubborn", "late", queue="late")
+    house.until_running(job["id"])
+    page, _ = visit(house)
+    open_list(page, queue="late")
+    expect(row(page, job["id"])).to_contain_text("Running")
+
+    def overtake(route: Route) -> None:
+        answer = route.fetch()
+        house.allow("late")
+        expect(row(page, job["id"])).to_contain_text("Succeeded")
+        route.fulfill(response=answer)
+
+    other = house.submit("add", 1, queue="late")
+    fresh = page.get_by_role("button", name="1 new job")
+    fresh.wait_for()
+    page.route(re.compile(r"/jobs\?"), overtake)
+    fresh.click()
+    expect(row(page, other["id"])).to_be_visible()
     expect(row(page, job["id"])).to_contain_text("Succeeded")
 
 

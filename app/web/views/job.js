@@ -37,10 +37,12 @@ class JobView {
 
   /** Fetch the job and show it; its stream begins with the first that is there. */
   async refetch() {
+    this.told = null; // progress that may be newer than the answer
     try {
       const job = await get(jobPath(this.id), { signal: this.signal, exact: true });
       if (this.job === null) this.build(job);
       this.show(job);
+      if (this.told) this.hear("progress", this.told);
     } catch (error) {
       if (isAbort(error)) return;
       if (this.job === null || error.status === 404) this.showTrouble(error);
@@ -200,7 +202,7 @@ class JobView {
 
   hear(type, data) {
     if (type === "log") return this.log.add(data);
-    if (type === "progress") return isDone(this.job) || this.progress.show(data);
+    if (type === "progress") return isDone(this.job) || this.progress.show((this.told = data));
     if (data.state === "pending" && !this.begun.has(data.run)) {
       this.begun.set(data.run, data.at);
       if (data.run > 1) this.attempts.show(this.job, this.begun);

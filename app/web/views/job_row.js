@@ -69,12 +69,12 @@ export class JobRow {
     if (type === "progress") {
       this.job = { ...job, progress: { done: data.done, total: data.total, message: data.message } };
     }
-    if (type !== "state") return;
-    const { state, outcome, run, attempt, exception, at } = data;
+    if (type !== "state" || data.version < job.version) return;
+    const { version, state, outcome, run, attempt, exception, at } = data;
     const cancellation = data.cancellation && { requested_at: at, ...job.cancellation, ...data.cancellation };
     const begins = state === "running" && attempt !== (job.state === "running" ? job.attempt : null);
     this.job = {
-      ...job, state, outcome, run, attempt, exception, cancellation,
+      ...job, version, state, outcome, run, attempt, exception, cancellation,
       started_at: begins ? at : state === "pending" ? null : job.started_at,
       finished_at: isDone(data) ? at : null,
       progress: begins ? null : job.progress,

@@ -33,6 +33,7 @@ class JobsView {
     this.paused = new Set(); // queues
     this.next = null;
     this.loading = null;
+    this.heard = null; // events of while a page is on its way
     this.early = false; // whether the stream was open before the page was there
     this.opened = false; // whether it has been open before
     this.turned = false; // whether the page is another one now, and was asked for by a button
@@ -104,6 +105,7 @@ class JobsView {
     this.loading?.abort();
     const own = (this.loading = new AbortController());
     const signal = AbortSignal.any([own.signal, this.signal]);
+    const heard = (this.heard = []); // may be newer than the page that is on its way
     if (!quiet && !this.rows.size) {
       this.tableElement.hidden = true;
       fill(this.below, loading("jobs"));
@@ -113,6 +115,7 @@ class JobsView {
       const page = await this.fetch(this.cursor, signal);
       if (still && this.rows.size) this.settle(page);
       else this.show(page);
+      for (const [type, data] of heard.splice(0)) this.hear(type, data);
       if (!quiet && history.state?.y) window.scrollTo(0, history.state.y);
     } catch (error) {
       if (!isAbort(error)) this.fail(error, quiet);
@@ -121,7 +124,7 @@ class JobsView {
   }
 
   loaded() {
-    this.loading = null;
+    this.loading = this.heard = null;
     this.tableElement.removeAttribute("aria-busy");
     if (this.early && !this.signal.aborted) this.catchUp();
   }
@@ -259,6 +262,7 @@ class JobsView {
   }
 
   hear(type, data) {
+    this.heard?.push([type, data]);
     const row = this.rows.get(data.job);
     if (row) {
       row.hear(type, data);
