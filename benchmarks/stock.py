@@ -23,51 +23,56 @@ SAMPLE = 10
 """Jobs of a transaction whose ids are kept."""
 TOLD = 100_000
 """Jobs after which it is told how far it is."""
+TOOK = 1_000
+"""Microseconds that each job took."""
 LATER = 7 * 86_400 * SECOND
 """Microseconds until the jobs that wait are due."""
 
 
-def fill(path: Path, finished: int, pending: int) -> Sequence[str]:
+def fill(path: Path, finished: int, pending: int, *, part: int = PART, apart: int = 0) -> Sequence[str]:
     """Put jobs that are due in a week, then jobs that have run; return ids of the latter, at random.
 
-    So the newest are those that have run.
+    So the newest are those that have run. part: how many at a time. apart: microseconds from one
+    such time to the next, the last of which is now.
     """
     ids: list[str] = []
     with closing(SqliteStore(path)) as store:
-        store.apply([Recover({TASK: Slot.THREAD})], wall_clock())
-        for size in parts(pending):
-            store.apply([Insert(jobs(size, LATER, Hold.DUE_LATER))], wall_clock())
-        for number, size in enumerate(parts(finished)):
-            ran = run(store, size)
+        sizes = list(parts(finished, part))
+        long_ago = apart * len(sizes)
+        store.apply([Recover({TASK: Slot.THREAD})], wall_clock() - long_ago)
+        for size in parts(pending, part):
+            now = wall_clock() - long_ago
+            store.apply([Insert(jobs(size, now, LATER, Hold.DUE_LATER))], now)
+        for number, size in enumerate(sizes):
+            ran = run(store, size, wall_clock() - apart * (len(sizes) - number - 1))
             ids += random.sample(ran, min(SAMPLE, size))
-            tell("stored", number * PART + size)
+            tell("stored", number * part + size)
     random.shuffle(ids)
     return ids
 
 
-def parts(count: int) -> Iterator[int]:
+def parts(count: int, part: int = PART) -> Iterator[int]:
     """Yield the sizes of the transactions."""
-    for begin in range(0, count, PART):
-        yield min(PART, count - begin)
+    for begin in range(0, count, part):
+        yield min(part, count - begin)
 
 
-def jobs(count: int, delay: int = 0, hold: Hold = Hold(0)) -> Sequence[Job]:  # noqa: B008  (a constant)
+def jobs(count: int, now: int, delay: int = 0, hold: Hold = Hold(0)) -> Sequence[Job]:  # noqa: B008  (a constant)
     """Return new jobs. delay: microseconds until they are due."""
-    now = wall_clock()
     return [
         Job(new_id(now), "default", TASK, Slot.THREAD, now, now + delay)._replace(hold=hold)
         for _ in range(count)
     ]
 
 
-def run(store: SqliteStore, count: int) -> Sequence[str]:
+def run(store: SqliteStore, count: int, now: int) -> Sequence[str]:
     """Have jobs go all of their way; return their ids."""
-    operations: list[Operation] = [Insert(jobs(count)), Claim("worker", {Slot.THREAD: count})]
-    claimed: Any = store.apply(operations, wall_clock()).outcomes[1]
+    operations: list[Operation] = [Insert(jobs(count, now)), Claim("worker", {Slot.THREAD: count})]
+    claimed: Any = store.apply(operations, now).outcomes[1]
     if len(claimed) != count:
         raise RuntimeError(f"{len(claimed)} of {count} jobs were claimed")
     settled = [Change(job.id, (Succeeded(job.token, "null"),)) for job in claimed]
-    store.apply(settled, wall_clock())
+    store.apply(settled, now + TOOK)
     return [job.id for job in claimed]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.jobs.model import SECOND
 from app.stores.sqlite import SqliteStore
 from benchmarks import busy, ours
 from benchmarks.crowds import Follower, end_of_stream
@@ -73,6 +74,13 @@ def test_a_stock_of_jobs_is_what_a_service_would_have_left(tmp_path):
         states = {asyncio.run(store.get("default", job)).state for job in ids}
     assert counted == {"finished": 1_005, "pending": 1_010}
     assert (queue.pending, queue.running, states) == (1_010, 0, {"finished"})
+
+
+def test_a_stock_of_jobs_may_have_run_over_minutes(tmp_path):
+    fill(tmp_path / "errand.db", 25, 10, part=10, apart=60 * SECOND)
+    with closing(sqlite3.connect(tmp_path / "errand.db")) as db:
+        minutes = "SELECT count(*) FROM jobs WHERE outcome IS NOT NULL GROUP BY created_at / 60000000"
+        assert [n for (n,) in db.execute(f"{minutes} ORDER BY 1")] == [5, 10, 10]
 
 
 class Wire:
