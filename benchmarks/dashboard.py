@@ -44,7 +44,7 @@ PAINT = 1_000
 BYTES = 200 * 1024
 """What the page and its files may have."""
 GROWTH = 1.01
-"""What the heap may have after the minute, of what it had before: reading it is no more exact than that."""
+"""What the heap may have after the minute, of what it had before: V8 optimises code at any time."""
 NUMBERS_TOLD = "for (let i = 0; i < 10000; i += 1) String(i + Math.random())"
 """Has V8's cache of numbers as texts made as large as it gets: 48 KiB, only once, at a time of its own."""
 LOOKS = 3
