@@ -33,8 +33,8 @@ LOGGER = logging.getLogger(__name__)
 
 CLOSED = "the executor was shut down"
 
-AT_ONCE = 16
-"""Jobs that are asked for at a time."""
+AT_ONCE = 4
+"""Jobs that are asked for at a time. Each request costs httpx the more, the more connections there are."""
 
 
 class _News(NamedTuple):

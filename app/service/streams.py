@@ -27,7 +27,10 @@ BEAT = 15.0
 """Seconds between two signs of life, whatever else is told: proxies give up a silent connection after 60."""
 
 PAUSE = 0.05
-"""Seconds between two reads of one that has caught up: commits in quick succession are read together."""
+"""Seconds that a reader who has caught up rests at most: commits in quick succession are read together."""
+
+REST = 4.0
+"""Seconds of pause for each that reading and telling took: so a reader is at work for a fifth of its time."""
 
 LAST_READS = 1.0
 """Seconds that a reader who lags behind may read on when the service stops."""
@@ -68,14 +71,24 @@ Listening = AbstractContextManager[Signal]
 class Streams:
     """The histories of jobs, for those who follow them. Runs on the service's event loop.
 
-    beat: seconds between two signs of life. pause: seconds between two reads at least.
+    beat: seconds between two signs of life. pause: seconds of a reader's pause at most. rest: seconds
+    of it for each second of work.
     """
 
-    def __init__(self, store: Store, waiters: Waiters, *, beat: float = BEAT, pause: float = PAUSE) -> None:
+    def __init__(
+        self,
+        store: Store,
+        waiters: Waiters,
+        *,
+        beat: float = BEAT,
+        pause: float = PAUSE,
+        rest: float = REST,
+    ) -> None:
         self._store = store
         self._waiters = waiters
         self._beat = beat
         self._pause = pause
+        self._rest = rest
 
     async def of_job(self, tenant: str, job_id: str, cursor: str | None = None) -> Stream | None:
         """Return what has happened to a job, and happens until it is done.
@@ -128,7 +141,7 @@ class Streams:
         stop_by, trimmed = math.inf, False
         # Listens before it reads: a change is either in what is read, or heard of.
         with listening as signal:
-            pace = _Pace(signal, self._beat, self._pause)
+            pace = _Pace(signal, self._beat, self._pause, self._rest)
             if opening:
                 yield Part(to_cursor(after))
             while True:
@@ -165,11 +178,13 @@ def _entry(stored: StoredRecord) -> Entry:
 class _Pace:
     """When a reader that has caught up reads again, and when it is to give a sign of life."""
 
-    def __init__(self, signal: Signal, beat: float, pause: float) -> None:
+    def __init__(self, signal: Signal, beat: float, pause: float, rest: float) -> None:
         self._signal = signal
         self._beat = beat
         self._pause = pause
-        self._next_beat = time.monotonic() + beat
+        self._rest = rest
+        self._began = time.monotonic()
+        self._next_beat = self._began + beat
 
     def beats(self) -> bool:
         """Tell whether a sign of life is due. The time to the next one runs from then."""
@@ -181,11 +196,13 @@ class _Pace:
 
     async def wait(self) -> None:
         """Return when there may be something new to read, or a sign of life is due."""
-        earliest = time.monotonic() + self._pause
-        await self._signal.wait(self._next_beat - time.monotonic())
+        now = time.monotonic()
+        earliest = now + min(self._pause, self._rest * (now - self._began))
+        await self._signal.wait(self._next_beat - now)
         await asyncio.sleep(earliest - time.monotonic())
         # What came during the pause will be read now.
         self._signal.clear()
+        self._began = time.monotonic()
 
 
 class _Reader(Protocol):

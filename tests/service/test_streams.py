@@ -12,7 +12,7 @@ from app.jobs.model import Failure, Job, Line, Progress, Slot, new_id, wall_cloc
 from app.service import Filter, InvalidCursorError, NoSuchJobError, StoreDownError, Streams
 from app.service import streams as streams_module
 from app.service.cursors import from_cursor, to_cursor
-from app.service.streams import PAGE
+from app.service.streams import PAGE, REST
 from app.service.waiters import Waiters
 from app.stores.base import Change, Insert, Purge, StoreUnavailableError
 from app.stores.sqlite import SqliteStore
@@ -46,8 +46,8 @@ class Desk:
         self.tokens = 0
         writer.listen(self.waiters.notify)
 
-    def with_pace(self, beat=HOUR, pause=0.0):
-        return Streams(self.store, self.waiters, beat=beat, pause=pause)
+    def with_pace(self, beat=HOUR, pause=0.0, rest=REST):
+        return Streams(self.store, self.waiters, beat=beat, pause=pause, rest=rest)
 
     def submit(self, tenant="t", task="work", queue="default"):
         now = wall_clock()
@@ -387,7 +387,7 @@ def test_commits_in_quick_succession_are_read_together(desk):
     commits, pause = 200, 0.05
 
     async def test():
-        stream = await desk.with_pace(pause=pause).of_tenant("t", Filter())
+        stream = await desk.with_pace(pause=pause, rest=1e9).of_tenant("t", Filter())
         await anext(stream)
         reads, began = desk.store.reads, time.monotonic()
         writing = asyncio.to_thread(lambda: [desk.log(job, 1) for _ in range(commits)])
@@ -399,6 +399,22 @@ def test_commits_in_quick_succession_are_read_together(desk):
     assert len(entries) == commits
     # One at once, one for each pause; and one more for each page that was full.
     assert reads <= seconds / pause + 2 + commits / PAGE
+
+
+def test_a_reader_with_little_to_read_rests_but_little(desk):
+    job = desk.start(desk.submit())
+
+    async def test():
+        stream = await desk.with_pace(pause=HOUR).of_tenant("t", Filter())
+        await anext(stream)
+        found = []
+        async with aclosing(stream):
+            for _ in range(3):
+                await asyncio.to_thread(desk.log, job, 1)
+                found += await some_of(stream, 1)
+        return found
+
+    assert len(run(test())) == 3
 
 
 def test_a_reader_that_takes_nothing_reads_nothing(desk):
