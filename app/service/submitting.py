@@ -122,6 +122,7 @@ def new_job(tenant: str, checked: Checked, now: int) -> Job:
     definition, submission = checked.definition, checked.submission
     retry = replace(definition.retry, **submission.retry) if submission.retry else definition.retry
     run_at = now + round(submission.delay * SECOND) if submission.run_at is None else submission.run_at
+    timeout = definition.timeout if submission.timeout is None else submission.timeout
     expires_in = submission.expires_in
     return Job(
         id=new_id(now),
@@ -136,7 +137,7 @@ def new_job(tenant: str, checked: Checked, now: int) -> Job:
         priority=definition.priority if submission.priority is None else submission.priority,
         tags=submission.tags,
         key=submission.key,
-        timeout=definition.timeout if submission.timeout is None else submission.timeout,
+        timeout=None if timeout is None else float(timeout),
         max_attempts=retry.max_attempts,
         backoff=retry.waits,
         limit_key=checked.limit_key,

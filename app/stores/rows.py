@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from app.core import State
@@ -186,6 +187,25 @@ def turn_of(row: Row) -> int:
     return turn
 
 
+def job_id_of(row: Row) -> str:
+    """Return the job's id in a row of JOB."""
+    return id_to_text(row[1])
+
+
+def gates_of(job: Job) -> tuple[object, ...]:
+    """Return what SQL may change of a job that waits."""
+    return job.version, job.hold, job.slot, job.limit_key
+
+
+_gates = itemgetter(*map(JOB.index, ("version", "hold", "slot", "limit_key")))
+
+
+def gates_in(row: Row) -> tuple[object, ...]:
+    """Return the same of a row of JOB; it compares equal to that of its job."""
+    values: tuple[object, ...] = _gates(row)
+    return values
+
+
 def id_to_bytes(job_id: str) -> bytes:
     """Return a canonical UUID's 16 bytes. Raises ValueError for any other text."""
     value = bytes.fromhex(job_id.replace("-", ""))
@@ -243,6 +263,11 @@ def delete_zeros(count: int) -> str:
 def update_jobs(db: sqlite3.Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Update `jobs` from rows of those columns, of which the first is the key."""
     changes = ", ".join(f"{column} = new.column{n}" for n, column in enumerate(columns[1:], 2))
+    if len(rows) == 1:
+        # The values of many are a table first, which for one takes longer than the update.
+        changes = ", ".join(f"{column} = ?{n}" for n, column in enumerate(columns[1:], 2))
+        db.execute(f"UPDATE jobs SET {changes} WHERE key = ?1", rows[0])
+        return
     for chunk in _chunks(rows):
         values = _values(len(chunk), len(columns))
         db.execute(

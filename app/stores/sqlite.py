@@ -361,6 +361,7 @@ def _load_memory(db: sqlite3.Connection) -> Memory:
         _load_lanes(db),
         last_key=db.execute("SELECT coalesce(max(key), 0) FROM jobs").fetchone()[0],
         last_position=db.execute(LAST_POSITION).fetchone()[0],
+        data_version=db.execute("PRAGMA data_version").fetchone()[0],
         paused=frozenset(db.execute("SELECT tenant, queue FROM pauses").fetchall()),
     )
 

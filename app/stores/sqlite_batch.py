@@ -26,7 +26,7 @@ from app.stores.base import (
     Refusal,
     Sweep,
 )
-from app.stores.rows import SELECT_JOB
+from app.stores.rows import JOB, SELECT_JOB
 from app.stores.sqlite_insert import Insertion
 from app.stores.sqlite_memory import Entry, Found
 from app.stores.sqlite_routes import Routes
@@ -49,7 +49,7 @@ NEXT_EXPIRY = f"""
     SELECT expires_at FROM jobs INDEXED BY jobs_expiring WHERE {EXPIRING} ORDER BY expires_at LIMIT 1"""
 
 READY = f"""
-    SELECT {SELECT_JOB}, arguments FROM jobs JOIN arguments ON arguments.job = jobs.key
+    SELECT {SELECT_JOB}, arguments, shown FROM jobs JOIN arguments ON arguments.job = jobs.key
     WHERE state = 'pending' AND hold = 0 AND slot = ? {{}} ORDER BY priority DESC, turn, key LIMIT ?"""
 
 READY_NOW = READY.format("")
@@ -167,7 +167,9 @@ class Batch:
             work.apply(entry, (event,))
             if isinstance(event, Claimed):
                 work.turns.serve(slot, entry.job, entry.turn)
-                taken.append(entry.job._replace(arguments=row[-1]))
+                arguments, shown = row[len(JOB) :]
+                entry.job, entry.whole = entry.job._replace(arguments=arguments, shown=shown), True
+                taken.append(entry.job)
         expired = any(entry.job.done for _, entry in found)
         if expired:
             work.admit()

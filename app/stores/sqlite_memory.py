@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from app.core import State
 from app.jobs.model import Hold, Job, Slot
@@ -10,6 +11,14 @@ from app.stores.counters import Counters
 from app.stores.lanes import Lanes
 from app.stores.permits import Permits
 from app.stores.rows import Row, attempt_rows
+
+
+class Running(NamedTuple):
+    """A running job as it was last written, whole; and its place, which it had waited in."""
+
+    key: int
+    turn: int
+    job: Job
 
 
 @dataclass(slots=True)
@@ -20,6 +29,8 @@ class Memory:
     lanes: Lanes
     last_key: int
     last_position: int
+    data_version: int
+    """SQLite's, when `running` was last known to be right: it changes when another program has written."""
     paused: frozenset[tuple[str, str]]
     """Tenant and queue."""
     permits: Permits = field(default_factory=Permits)
@@ -31,13 +42,16 @@ class Memory:
     """Queues that were paused or resumed, with the key up to which their jobs know it."""
     swept: tuple[int, int] = (0, 0)
     """Up to where results were dropped already."""
+    running: dict[str, Running] = field(default_factory=dict)
+    """Jobs in their first attempt, by id: their ends need not read them. Whoever is in work is not here."""
 
 
 @dataclass(slots=True)
 class Entry:
     """A job in work. stored: as it was before the batch. written: as the transaction has it.
 
-    blocked_by: the limit that it waits for. spoke: whether something was logged.
+    blocked_by: the limit that it waits for. spoke: whether something was logged. whole: whether its
+    arguments were read too.
     """
 
     key: int
@@ -48,6 +62,7 @@ class Entry:
     job: Job
     written_place: tuple[int, str | None] = (0, None)
     spoke: bool = False
+    whole: bool = False
 
     @property
     def is_dirty(self) -> bool:
@@ -65,6 +80,11 @@ class Entry:
     def new_attempts(self) -> Iterator[Row]:
         """Yield rows for the attempts that are not written."""
         return attempt_rows(self.key, self.job.attempts[len(self.written.attempts) :])
+
+    @property
+    def is_first_run(self) -> bool:
+        """Whether it runs for the first time, so that there are no attempts to be read beside it."""
+        return self.job.state is State.RUNNING and self.job.attempt == self.job.run == 1
 
 
 Found = tuple[Row, Entry]

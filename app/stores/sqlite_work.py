@@ -6,12 +6,10 @@ So the transition table holds here as it stands, and the SQL only selects and st
 
 import logging
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice
+from itertools import chain
 
 from app.core import State
-from app.jobs.history import RecordKind, records_of
 from app.jobs.lifecycle import Event, Logged, transition
 from app.jobs.model import GATES, Hold, Job
 from app.stores.base import OperationFailedError
@@ -23,16 +21,18 @@ from app.stores.rows import (
     JOB,
     MOVING,
     RARE,
-    RECORD,
     RESULT,
     SELECT_JOB,
     Row,
     add_counts,
     blocked_by_of,
     delete_where,
+    gates_in,
+    gates_of,
     has_payload,
     id_to_text,
     insert_rows,
+    job_id_of,
     job_of,
     moving_row,
     rare_row,
@@ -44,12 +44,10 @@ from app.stores.rows import (
     update_jobs,
     with_payload,
 )
-from app.stores.sqlite_memory import Entry, Found, Memory, alike, place_of
+from app.stores.sqlite_memory import Entry, Found, Memory, Running, alike, place_of
+from app.stores.sqlite_records import Records
 
 LOGGER = logging.getLogger(__name__)
-
-PROGRESS_KEPT = 200
-"""Records of progress that are kept of a job that runs; it may report some for days."""
 
 ONE = f"""
     SELECT {SELECT_JOB}, arguments FROM jobs LEFT JOIN arguments ON arguments.job = jobs.key
@@ -76,10 +74,6 @@ LOWEST_BLOCKED = f"""
     WHERE state = 'pending' AND hold = 16 AND blocked_by = ? AND limit_key = ?
     ORDER BY priority, turn DESC, key DESC LIMIT 1"""
 
-TRIM_TO = """
-    INSERT INTO trimmed VALUES (?, ?)
-    ON CONFLICT DO UPDATE SET position = max(position, excluded.position)"""
-
 PAYLOAD = """
     SELECT NULL, NULL, exception_type, exception_message, exception_traceback, result
     FROM results WHERE job = ?"""
@@ -96,7 +90,7 @@ class Work:
         self.turns = Turns(memory.lanes)
         self.grants = Grants(memory.permits)
         self.last_key = memory.last_key
-        self.last_position = memory.last_position
+        self.records = Records(db, memory, now)
         self.paused = memory.paused
         self.moving = memory.moving
         self.slots = memory.slots
@@ -107,8 +101,6 @@ class Work:
         """Of each run that has ended, the job as it was then."""
         self.erased: dict[str, Job] = {}
         """What was erased on request, as it was."""
-        self._records: list[Row] = []
-        self._trimmed: dict[int, list[int]] = {}
 
     def remember(self) -> None:
         """Take over what was committed."""
@@ -116,9 +108,12 @@ class Work:
         memory.counters.add(self.deltas.by_key)
         memory.lanes.add(self.turns)
         memory.permits.add(self.grants)
-        memory.last_key, memory.last_position = self.last_key, self.last_position
+        memory.last_key, memory.last_position = self.last_key, self.records.last_position
         memory.paused, memory.moving = self.paused, self.moving
         memory.slots, memory.swept = self.slots, self.swept
+        for job_id, entry in self.entries.items():
+            if entry.whole and entry.is_first_run:
+                memory.running[job_id] = Running(entry.key, entry.turn, entry.job)
 
     def changed(self) -> list[Job]:
         """Return the jobs that are new or not as they were, have said something, or were erased."""
@@ -133,7 +128,7 @@ class Work:
 
     def load(self, ids: Iterable[str]) -> None:
         """Take jobs into work, with all that `Store.get` shows of them."""
-        for row in select_jobs(self.db, list(set(ids))):
+        for row in select_jobs(self.db, self._not_remembered(set(ids))):
             try:
                 self._complete(self.adopt(row))
             except Exception as exc:
@@ -142,10 +137,25 @@ class Work:
                 reason = f"job {shown_id(row[1])} cannot be read ({type(exc).__name__})"
                 raise OperationFailedError(reason) from exc
 
+    def _not_remembered(self, ids: set[str]) -> list[str]:
+        """Take into work those jobs that are known to be as they were last written; return the others."""
+        running = self.memory.running
+        if running.keys().isdisjoint(ids):
+            return list(ids)
+        (version,) = self.db.execute("PRAGMA data_version").fetchone()
+        if version != self.memory.data_version:
+            running.clear()
+            self.memory.data_version = version
+        known = {job_id: running.pop(job_id) for job_id in ids & running.keys()}
+        for job_id, (key, turn, job) in known.items():
+            self.entries[job_id] = Entry(key, turn, None, job, job, job, (turn, None), whole=True)
+        return list(ids - known.keys())
+
     def _complete(self, entry: Entry) -> None:
         job = entry.job
         if job is not entry.stored:
             return
+        entry.whole = True
         if job.done and (payload := self.db.execute(PAYLOAD, (entry.key,)).fetchone()):
             job = with_payload(job, payload)._replace(shown=job.shown)
         if job.attempt > 1 or job.run > 1 or (job.attempt and job.started_at is None):
@@ -154,13 +164,18 @@ class Work:
 
     def adopt(self, row: Row) -> Entry:
         """Take a row into work, unless the batch has it already, and newer."""
-        job = job_of(row)
-        found = self.entries.get(job.id)
+        job_id = job_id_of(row)
+        found = self.entries.get(job_id)
         if found is None:
-            turn, blocked_by = turn_of(row), blocked_by_of(row)
-            found = Entry(row[0], turn, blocked_by, job, job, job, (turn, blocked_by))
-            self.entries[job.id] = found
+            job, turn, blocked_by = self._new(job_id, row) or job_of(row), turn_of(row), blocked_by_of(row)
+            found = self.entries[job_id] = Entry(row[0], turn, blocked_by, job, job, job, (turn, blocked_by))
+            self.memory.running.pop(job_id, None)
         return found
+
+    def _new(self, job_id: str, row: Row) -> Job | None:
+        """Return the job of this batch that a row is of, if it still says the same."""
+        job = self.inserted.get(job_id)
+        return job if job is not None and gates_in(row) == gates_of(job) else None
 
     def find(self, sql: str, values: Sequence[object] = ()) -> list[Found]:
         """Take what a query finds into work; it is made after `save`.
@@ -207,9 +222,7 @@ class Work:
                 # A damaged index has led to another row.
                 continue
             entry.turn, entry.blocked_by = entry.written_place = turn_of(row), blocked_by_of(row)
-            if (job.version, job.hold, job.slot, job.limit_key) != (
-                entry.job.version, entry.job.hold, entry.job.slot, entry.job.limit_key,
-            ):  # fmt: skip
+            if gates_of(job) != gates_of(entry.job):
                 entry.job = entry.written = job._replace(attempts=entry.job.attempts)
 
     # -- moving them ---------------------------------------------------------
@@ -222,7 +235,7 @@ class Work:
             if job is not before:
                 spoken.append((event, job))
         for event, after in spoken:
-            self.record(entry.key, event, after)
+            self.records.add(entry.key, event, after)
             entry.spoke = entry.spoke or isinstance(event, Logged)
             if after.done:  # by this event: no other one leaves it done
                 self.ended.append(after)
@@ -327,24 +340,6 @@ class Work:
 
     # -- writing back --------------------------------------------------------
 
-    def record(self, key: int, event: Event | None, job: Job) -> None:
-        """Keep what the event has to say. event: None for the submission."""
-        for record in records_of(event, job, self.now):
-            self.last_position += 1
-            self._records.append((self.last_position, key, *record))
-            if record.kind is RecordKind.PROGRESS:
-                self._trim(key)
-        if job.state is not State.RUNNING:
-            self.memory.progress.pop(key, None)
-
-    def _trim(self, key: int) -> None:
-        """Have the oldest records of a job's progress dropped when there are too many."""
-        tail = self.memory.progress.setdefault(key, deque())
-        tail.append(self.last_position)
-        if len(tail) > PROGRESS_KEPT:
-            self._trimmed[key] = list(islice(tail, PROGRESS_KEPT // 2))
-            self.memory.progress[key] = deque(islice(tail, PROGRESS_KEPT // 2, None))
-
     def save(self) -> None:
         """Write what has changed since it was last written."""
         dirty = [entry for entry in self.entries.values() if entry.is_dirty]
@@ -356,7 +351,7 @@ class Work:
         self._save_payloads(dirty)
         for entry in dirty:
             entry.written, entry.written_place = entry.job, (entry.turn, entry.blocked_by)
-        self._save_records()
+        self.records.save()
 
     def _save_payloads(self, dirty: Sequence[Entry]) -> None:
         rows = [
@@ -373,24 +368,6 @@ class Work:
             ("job", *ATTEMPT),
             list(chain.from_iterable(entry.new_attempts() for entry in dirty)),
         )
-
-    def _save_records(self) -> None:
-        insert_rows(self.db, "events", RECORD, self._records)
-        self._records = []
-        for key, positions in self._trimmed.items():
-            # A batch that failed may have left a position here that is another record's by now.
-            self.db.execute(
-                "DELETE FROM events WHERE position BETWEEN ? AND ? AND job = ? AND kind = 'progress'",
-                (positions[0], positions[-1], key),
-            )
-            sql = "UPDATE jobs SET trimmed = ? WHERE key = ? RETURNING tenant"
-            for (tenant,) in self.db.execute(sql, (positions[-1], key)).fetchall():
-                self.trim_to(tenant, positions[-1])
-        self._trimmed = {}
-
-    def trim_to(self, tenant: str, position: int) -> None:
-        """Take note that an event of a tenant's jobs is gone, at that position."""
-        self.db.execute(TRIM_TO, (tenant, position))
 
     def save_counters(self) -> None:
         """Write what has changed in the counts."""

@@ -38,7 +38,7 @@ from app.stores.base import (
     Sweep,
     Swept,
 )
-from app.stores.sqlite_work import PROGRESS_KEPT
+from app.stores.sqlite_records import PROGRESS_KEPT
 from tests.stores.driving import (
     BROKEN,
     KNOWN,

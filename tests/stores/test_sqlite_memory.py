@@ -1,12 +1,16 @@
 """What the SQLite store keeps in memory beside the file: it must neither grow nor lie."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
-from app.jobs.lifecycle import CancelRequested
-from app.jobs.model import Slot
+from app.jobs.errors import StaleTokenError
+from app.jobs.lifecycle import CancelRequested, Failed, Lost, Progressed, Released, Succeeded
+from app.jobs.model import Backoff, Progress, Slot
 from app.stores.base import Change, Claim, Filter, Insert, Paging
 from app.stores.sqlite import SqliteStore
-from tests.stores.driving import NOW, change, claim, insert, new_job, one, page
+from tests.stores.driving import BROKEN, NOW, change, claim, get, insert, new_job, one, page
 
 
 @pytest.fixture
@@ -70,3 +74,77 @@ def test_a_batch_that_failed_leaves_no_trace_in_memory(store):
         memory.counters.waiting("default"),
     )
     assert len(page(store, Filter(), Paging()).jobs) == 1
+
+
+OPTIONS = {
+    "plain": {},
+    "all that can be given": {
+        "arguments": '{"args":["to be"],"kwargs":{"n":1}}', "shown": '{"args":["***"],"kwargs":{}}',
+        "queue": "loud", "priority": 3, "tags": {"of": "1603"}, "key": "hamlet", "max_attempts": 4,
+        "backoff": Backoff(2, 3, 60, jitter=False), "timeout": 1.5, "expires_at": NOW + 1, "limit_key": "act",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(params=OPTIONS.values(), ids=OPTIONS)
+def begun(request, store):
+    """A job that was claimed in the batch in which it came."""
+    _, (job,) = store.apply([Insert([new_job(**request.param)]), Claim("w", {Slot.THREAD: 1})], NOW).outcomes
+    return job
+
+
+def read_by(store, work):
+    """Return the tables whose rows are read while that is done."""
+    statements = []
+    store._db.set_trace_callback(statements.append)
+    work()
+    store._db.set_trace_callback(None)
+    return [sql.split(" FROM ")[1].split()[0] for sql in statements if sql.lstrip().startswith("SELECT")]
+
+
+def test_a_job_that_runs_is_known_as_it_is_stored(store, begun):
+    assert begun == get(store, begun)
+    assert store._memory.running[begun.id].job == begun
+
+
+def test_the_end_of_a_job_that_runs_is_stored_without_reading_it(store, begun):
+    assert read_by(store, lambda: change(store, begun, Succeeded(begun.token, "5"))) == []
+    assert get(store, begun).result == "5"
+    assert store._memory.running == {}
+
+
+def test_what_happens_to_a_job_while_it_runs_is_known(store, begun):
+    told = change(store, begun, Progressed(begun.token, Progress(1, 4, "a quarter")))
+    asked = change(store, begun, CancelRequested())
+    assert (told.progress, asked.progress) == (Progress(1, 4, "a quarter"),) * 2
+    assert store._memory.running[begun.id].job == asked == get(store, begun)
+
+
+def test_what_another_program_has_written_meanwhile_counts(store, begun, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as other, other:
+        other.execute("UPDATE jobs SET token = token + 1, version = 9")
+    refused = change(store, begun, Succeeded(begun.token, "5"))
+    assert isinstance(refused, StaleTokenError)
+    assert change(store, begun, Succeeded(begun.token + 1, "6")).version == 10
+
+
+def test_a_job_is_settled_by_the_batch_after_one_that_failed(store, begun):
+    with pytest.raises(UnicodeEncodeError):
+        store.apply([Change(begun.id, (Succeeded(begun.token, "\ud800"),))], NOW)
+    assert change(store, begun, Succeeded(begun.token, "5")) == get(store, begun)
+
+
+@pytest.mark.parametrize("event", [Failed, Released, Lost])
+def test_a_job_that_runs_no_more_is_not_known(store, begun, event):
+    change(store, begun, event(begun.token, BROKEN) if event is Failed else event(begun.token))
+    assert store._memory.running == {}
+
+
+def test_later_attempts_are_read(store):
+    insert(store, new_job(max_attempts=2))
+    (first,) = claim(store, 1)
+    change(store, first, Failed(first.token, BROKEN, 0))
+    (second,) = claim(store, 1)
+    assert store._memory.running == {}
+    done = change(store, second, Succeeded(second.token, "5"))
+    assert [attempt.exception for attempt in done.attempts] == [BROKEN]
