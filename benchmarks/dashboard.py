@@ -44,7 +44,7 @@ PAINT = 1_000
 BYTES = 200 * 1024
 """What the page and its files may have."""
 GROWTH = 1.01
-"""What the heap may have after the minute, of what it had before: V8 optimises code at any time."""
+"""What the heap may have after the minute, of what it had before: the rest is code that V8 optimises."""
 NUMBERS_TOLD = "for (let i = 0; i < 10000; i += 1) String(i + Math.random())"
 """Has V8's cache of numbers as texts made as large as it gets: 48 KiB, only once, at a time of its own."""
 LOOKS = 3
@@ -241,8 +241,8 @@ def memory(page: Page) -> Memory:
 
 def report(folder: Path, sizes: Sizes, write: Callable[[str], None]) -> None:
     """Measure everything, telling each figure as it is found."""
-    # In all minutes of the last hour: what its chart shows does not grow, then.
-    fill(folder / ours.DATABASE, sizes.finished, sizes.pending, part=sizes.a_minute, apart=60 * SECOND)
+    # Over hours, so that all minutes of the last one have some: what its chart shows does not grow, then.
+    fill(folder / ours.DATABASE, sizes.finished, sizes.pending, part=sizes.a_minute, interval=60 * SECOND)
     with ours.start(folder) as base, chromium() as browser:
         write(
             f"{interpreter()}; Chromium {browser.version}; {sizes.finished + sizes.pending:,} jobs stored; "

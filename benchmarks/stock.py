@@ -29,22 +29,22 @@ LATER = 7 * 86_400 * SECOND
 """Microseconds until the jobs that wait are due."""
 
 
-def fill(path: Path, finished: int, pending: int, *, part: int = PART, apart: int = 0) -> Sequence[str]:
+def fill(path: Path, finished: int, pending: int, *, part: int = PART, interval: int = 0) -> Sequence[str]:
     """Put jobs that are due in a week, then jobs that have run; return ids of the latter, at random.
 
-    So the newest are those that have run. part: how many at a time. apart: microseconds from one
-    such time to the next, the last of which is now.
+    So the newest are those that have run. part: how many at a time. interval: microseconds from
+    one time to the next; the last is now.
     """
     ids: list[str] = []
     with closing(SqliteStore(path)) as store:
         sizes = list(parts(finished, part))
-        long_ago = apart * len(sizes)
-        store.apply([Recover({TASK: Slot.THREAD})], wall_clock() - long_ago)
+        age = interval * len(sizes)
+        store.apply([Recover({TASK: Slot.THREAD})], wall_clock() - age)
         for size in parts(pending, part):
-            now = wall_clock() - long_ago
+            now = wall_clock() - age
             store.apply([Insert(jobs(size, now, LATER, Hold.DUE_LATER))], now)
         for number, size in enumerate(sizes):
-            ran = run(store, size, wall_clock() - apart * (len(sizes) - number - 1))
+            ran = run(store, size, wall_clock() - interval * (len(sizes) - number - 1))
             ids += random.sample(ran, min(SAMPLE, size))
             tell("stored", number * part + size)
     random.shuffle(ids)
@@ -57,7 +57,7 @@ def parts(count: int, part: int = PART) -> Iterator[int]:
         yield min(part, count - begin)
 
 
-def jobs(count: int, now: int, delay: int = 0, hold: Hold = Hold(0)) -> Sequence[Job]:  # noqa: B008  (a constant)
+def jobs(count: int, now: int, delay: int = 0, hold: Hold = Hold.NONE) -> Sequence[Job]:
     """Return new jobs. delay: microseconds until they are due."""
     return [
         Job(new_id(now), "default", TASK, Slot.THREAD, now, now + delay)._replace(hold=hold)

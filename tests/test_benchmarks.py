@@ -77,10 +77,12 @@ def test_a_stock_of_jobs_is_what_a_service_would_have_left(tmp_path):
 
 
 def test_a_stock_of_jobs_may_have_run_over_minutes(tmp_path):
-    fill(tmp_path / "errand.db", 25, 10, part=10, apart=60 * SECOND)
+    fill(tmp_path / "errand.db", 25, 10, part=10, interval=60 * SECOND)
     with closing(sqlite3.connect(tmp_path / "errand.db")) as db:
-        minutes = "SELECT count(*) FROM jobs WHERE outcome IS NOT NULL GROUP BY created_at / 60000000"
-        assert [n for (n,) in db.execute(f"{minutes} ORDER BY 1")] == [5, 10, 10]
+        minutes = f"""
+            SELECT count(*) FROM jobs WHERE outcome IS NOT NULL
+            GROUP BY created_at / {60 * SECOND} ORDER BY created_at"""
+        assert [n for (n,) in db.execute(minutes)] == [10, 10, 5]
 
 
 class Wire:

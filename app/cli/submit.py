@@ -231,11 +231,13 @@ def _waited(desk: Desk, job: Job, seconds: float | None) -> Job:
             while not job.done:
                 left = LONGEST if deadline is None else deadline - time.monotonic()
                 if left <= 0:
-                    raise StopError(_going_on(job, f" after {span(seconds or 0)}"), TIMED_OUT)
+                    still = f" is still {job.state} after {span(seconds or 0)}, and"
+                    raise StopError(_going_on(job, still), TIMED_OUT)
                 job = desk.client.get(job.id, wait=min(left, next(slices)))
                 if picture is not None:
                     picture.job = job
         except KeyboardInterrupt:
+            # What it was at the last look may be long ago.
             raise StopError(_going_on(job), INTERRUPTED) from None
     return job
 
@@ -260,8 +262,8 @@ class _Picture(AbstractContextManager["_Picture"]):
         self._live.stop()
 
 
-def _going_on(job: Job, after: str = "") -> str:
-    return f"job {job.id} is still {job.state}{after}, and goes on; `errand watch {job.id}` follows it"
+def _going_on(job: Job, still: str = "") -> str:
+    return f"job {job.id}{still} goes on; `errand watch {job.id}` follows it"
 
 
 def _result(desk: Desk, job: Job) -> int:

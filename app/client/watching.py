@@ -34,7 +34,11 @@ LOGGER = logging.getLogger(__name__)
 CLOSED = "the executor was shut down"
 
 AT_ONCE = 4
-"""Jobs that are asked for at a time. Each request costs httpx the more, the more connections there are."""
+"""Jobs that are asked for at a time.
+
+For each request httpcore looks at all connections: with 16 it takes twice the CPU time that it
+takes with one, with 4 a fifth more, and a service that is far away is asked four times as fast.
+"""
 
 
 class _News(NamedTuple):

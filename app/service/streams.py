@@ -26,11 +26,14 @@ PAGE = 100
 BEAT = 15.0
 """Seconds between two signs of life, whatever else is told: proxies give up a silent connection after 60."""
 
-PAUSE = 0.05
-"""Seconds that a reader who has caught up rests at most: commits in quick succession are read together."""
+LONGEST_PAUSE = 0.05
+"""Seconds between two reads of one that has caught up, at most: quick commits are read together."""
 
-REST = 4.0
-"""Seconds of pause for each that reading and telling took: so a reader is at work for a fifth of its time."""
+PAUSE_PER_WORK = 4.0
+"""Seconds of pause for each that reading and telling took: a reader is at work for a fifth of its time.
+
+The more readers there are, the longer each takes, and the longer all of them pause.
+"""
 
 LAST_READS = 1.0
 """Seconds that a reader who lags behind may read on when the service stops."""
@@ -71,8 +74,8 @@ Listening = AbstractContextManager[Signal]
 class Streams:
     """The histories of jobs, for those who follow them. Runs on the service's event loop.
 
-    beat: seconds between two signs of life. pause: seconds of a reader's pause at most. rest: seconds
-    of it for each second of work.
+    beat: seconds between two signs of life. pause: seconds of a reader's pause at most.
+    per_work: seconds of it for each second of work.
     """
 
     def __init__(
@@ -81,14 +84,14 @@ class Streams:
         waiters: Waiters,
         *,
         beat: float = BEAT,
-        pause: float = PAUSE,
-        rest: float = REST,
+        pause: float = LONGEST_PAUSE,
+        per_work: float = PAUSE_PER_WORK,
     ) -> None:
         self._store = store
         self._waiters = waiters
         self._beat = beat
         self._pause = pause
-        self._rest = rest
+        self._per_work = per_work
 
     async def of_job(self, tenant: str, job_id: str, cursor: str | None = None) -> Stream | None:
         """Return what has happened to a job, and happens until it is done.
@@ -141,7 +144,7 @@ class Streams:
         stop_by, trimmed = math.inf, False
         # Listens before it reads: a change is either in what is read, or heard of.
         with listening as signal:
-            pace = _Pace(signal, self._beat, self._pause, self._rest)
+            pace = _Pace(signal, self._beat, self._pause, self._per_work)
             if opening:
                 yield Part(to_cursor(after))
             while True:
@@ -178,11 +181,12 @@ def _entry(stored: StoredRecord) -> Entry:
 class _Pace:
     """When a reader that has caught up reads again, and when it is to give a sign of life."""
 
-    def __init__(self, signal: Signal, beat: float, pause: float, rest: float) -> None:
+    def __init__(self, signal: Signal, beat: float, pause: float, per_work: float) -> None:
         self._signal = signal
         self._beat = beat
         self._pause = pause
-        self._rest = rest
+        self._per_work = per_work
+        # Since when it is at work. A client that is slow to take what it is told counts as work too.
         self._began = time.monotonic()
         self._next_beat = self._began + beat
 
@@ -197,7 +201,7 @@ class _Pace:
     async def wait(self) -> None:
         """Return when there may be something new to read, or a sign of life is due."""
         now = time.monotonic()
-        earliest = now + min(self._pause, self._rest * (now - self._began))
+        earliest = now + min(self._pause, self._per_work * (now - self._began))
         await self._signal.wait(self._next_beat - now)
         await asyncio.sleep(earliest - time.monotonic())
         # What came during the pause will be read now.

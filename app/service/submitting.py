@@ -122,6 +122,7 @@ def new_job(tenant: str, checked: Checked, now: int) -> Job:
     definition, submission = checked.definition, checked.submission
     retry = replace(definition.retry, **submission.retry) if submission.retry else definition.retry
     run_at = now + round(submission.delay * SECOND) if submission.run_at is None else submission.run_at
+    # A float, as the store gives it back: what is shown must not depend on whether it was read there.
     timeout = definition.timeout if submission.timeout is None else submission.timeout
     expires_in = submission.expires_in
     return Job(

@@ -55,6 +55,9 @@ ATTEMPT = ("run", "number", "worker", "started_at", "finished_at", *RESULT[1:4])
 RECORD = ("position", "job", "kind", "at", "data")
 """Columns of `events`."""
 
+CHANGED_BY_SQL = ("version", "hold", "slot", "limit_key")
+_changed_by_sql = itemgetter(*map(JOB.index, CHANGED_BY_SQL))
+
 SELECT_JOB = ", ".join(f"jobs.{column}" for column in JOB)
 
 WHOLE = f"{SELECT_JOB}, arguments, shown, exception_type, exception_message, exception_traceback, result"
@@ -192,17 +195,14 @@ def job_id_of(row: Row) -> str:
     return id_to_text(row[1])
 
 
-def gates_of(job: Job) -> tuple[object, ...]:
-    """Return what SQL may change of a job that waits."""
-    return job.version, job.hold, job.slot, job.limit_key
+def changed_by_sql(job: Job) -> tuple[object, ...]:
+    """Return what statements of `sqlite_routes` may change of a job that waits, beside its place."""
+    return tuple(getattr(job, name) for name in CHANGED_BY_SQL)
 
 
-_gates = itemgetter(*map(JOB.index, ("version", "hold", "slot", "limit_key")))
-
-
-def gates_in(row: Row) -> tuple[object, ...]:
-    """Return the same of a row of JOB; it compares equal to that of its job."""
-    values: tuple[object, ...] = _gates(row)
+def changed_by_sql_in(row: Row) -> tuple[object, ...]:
+    """Return the same, of a row of JOB."""
+    values: tuple[object, ...] = _changed_by_sql(row)
     return values
 
 
@@ -263,12 +263,12 @@ def delete_zeros(count: int) -> str:
 def update_jobs(db: sqlite3.Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Update `jobs` from rows of those columns, of which the first is the key."""
     changes = ", ".join(f"{column} = new.column{n}" for n, column in enumerate(columns[1:], 2))
-    if len(rows) == 1:
-        # The values of many are a table first, which for one takes longer than the update.
-        changes = ", ".join(f"{column} = ?{n}" for n, column in enumerate(columns[1:], 2))
-        db.execute(f"UPDATE jobs SET {changes} WHERE key = ?1", rows[0])
-        return
+    alone = ", ".join(f"{column} = ?{n}" for n, column in enumerate(columns[1:], 2))
     for chunk in _chunks(rows):
+        if len(chunk) == 1:
+            # The values of many are a table first, which for one takes longer than the update.
+            db.execute(f"UPDATE jobs SET {alone} WHERE key = ?1", chunk[0])
+            continue
         values = _values(len(chunk), len(columns))
         db.execute(
             f"UPDATE jobs SET {changes} FROM (VALUES {values}) AS new WHERE key = new.column1", _flat(chunk)

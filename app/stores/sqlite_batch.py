@@ -26,7 +26,7 @@ from app.stores.base import (
     Refusal,
     Sweep,
 )
-from app.stores.rows import JOB, SELECT_JOB
+from app.stores.rows import SELECT_JOB
 from app.stores.sqlite_insert import Insertion
 from app.stores.sqlite_memory import Entry, Found
 from app.stores.sqlite_routes import Routes
@@ -167,8 +167,8 @@ class Batch:
             work.apply(entry, (event,))
             if isinstance(event, Claimed):
                 work.turns.serve(slot, entry.job, entry.turn)
-                arguments, shown = row[len(JOB) :]
-                entry.job, entry.whole = entry.job._replace(arguments=arguments, shown=shown), True
+                # Whole, so that it is known as long as it runs, and its end need not read it.
+                entry.job, entry.whole = entry.job._replace(arguments=row[-2], shown=row[-1]), True
                 taken.append(entry.job)
         expired = any(entry.job.done for _, entry in found)
         if expired:

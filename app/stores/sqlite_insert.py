@@ -167,7 +167,7 @@ class Insertion:
             self._gated.append(_entry_of(key, job))
         self._rows.append(new_row(key, job, hold, turn))
         self._arguments.append((key, job.arguments, job.shown))
-        work.records.add(key, None, job)
+        work.histories.add(key, None, job)
 
     def flush(self) -> None:
         """Write the rows of what was taken in."""

@@ -2,8 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from app.core import State
 from app.jobs.model import Hold, Job, Slot
@@ -13,26 +13,17 @@ from app.stores.permits import Permits
 from app.stores.rows import Row, attempt_rows
 
 
-class Running(NamedTuple):
-    """A running job as it was last written, whole; and its place, which it had waited in."""
-
-    key: int
-    turn: int
-    job: Job
-
-
 @dataclass(slots=True)
 class Memory:
-    """What the store's writer knows without asking the database. It is the only one that writes."""
+    """What the store's writer knows without asking the database. Nobody else is meant to write to it."""
 
     counters: Counters
     lanes: Lanes
     last_key: int
     last_position: int
-    data_version: int
-    """SQLite's, when `running` was last known to be right: it changes when another program has written."""
     paused: frozenset[tuple[str, str]]
     """Tenant and queue."""
+    running: "RunningJobs"
     permits: Permits = field(default_factory=Permits)
     slots: Mapping[str, Slot] | None = None
     """What jobs of the known tasks occupy; None before a worker has said so."""
@@ -42,16 +33,14 @@ class Memory:
     """Queues that were paused or resumed, with the key up to which their jobs know it."""
     swept: tuple[int, int] = (0, 0)
     """Up to where results were dropped already."""
-    running: dict[str, Running] = field(default_factory=dict)
-    """Jobs in their first attempt, by id: their ends need not read them. Whoever is in work is not here."""
 
 
 @dataclass(slots=True)
 class Entry:
     """A job in work. stored: as it was before the batch. written: as the transaction has it.
 
-    blocked_by: the limit that it waits for. spoke: whether something was logged. whole: whether its
-    arguments were read too.
+    blocked_by: the limit that it waits for. spoke: whether something was logged. whole: whether it
+    has all that `Store.get` shows.
     """
 
     key: int
@@ -81,10 +70,47 @@ class Entry:
         """Yield rows for the attempts that are not written."""
         return attempt_rows(self.key, self.job.attempts[len(self.written.attempts) :])
 
-    @property
-    def is_first_run(self) -> bool:
-        """Whether it runs for the first time, so that there are no attempts to be read beside it."""
-        return self.job.state is State.RUNNING and self.job.attempt == self.job.run == 1
+
+class RunningJobs:
+    """Running jobs as they were last written, so that their ends need not read them.
+
+    Only those in their first attempt, as most are. Whoever is in work is not here, so a batch that
+    fails leaves nothing behind that is not so. version: SQLite's `data_version`, which is another one
+    when another program has written to the database: somebody may, with SQLite's own shell.
+    """
+
+    def __init__(self, version: int) -> None:
+        self._version = version
+        self._entries: dict[str, Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def knows_any(self, ids: AbstractSet[str]) -> bool:
+        """Tell whether any of these jobs is here."""
+        return not self._entries.keys().isdisjoint(ids)
+
+    def take(self, ids: AbstractSet[str], version: int) -> dict[str, Entry]:
+        """Return, for work, those of the jobs that are here, by their ids. version: today's."""
+        if version != self._version:
+            self._version = version
+            self._entries.clear()
+        return {job_id: self._entries.pop(job_id) for job_id in ids & self._entries.keys()}
+
+    def keep(self, entry: Entry) -> None:
+        """Take over what was committed of a job, if it runs."""
+        job, turn = entry.job, entry.turn
+        if entry.whole and job.state is State.RUNNING and not has_past(job):
+            self._entries[job.id] = Entry(entry.key, turn, None, job, job, job, (turn, None), whole=True)
+
+    def forget(self, job_id: str) -> None:
+        """Drop a job that was taken into work by another way."""
+        self._entries.pop(job_id, None)
+
+
+def has_past(job: Job) -> bool:
+    """Tell whether a job has attempts that are read beside it: those before the current one."""
+    return job.attempt > 1 or job.run > 1 or (job.attempt > 0 and job.started_at is None)
 
 
 Found = tuple[Row, Entry]

@@ -19,8 +19,12 @@ TRIM_TO = """
     ON CONFLICT DO UPDATE SET position = max(position, excluded.position)"""
 
 
-class Records:
-    """Gathers what events have to say, and writes it together."""
+class Histories:
+    """Gathers what events have to say, and writes it together.
+
+    Where the progress of running jobs is, it notes at once: a batch that fails leaves positions
+    there that are of nothing, or of something else.
+    """
 
     def __init__(self, db: sqlite3.Connection, memory: Memory, now: int) -> None:
         self.last_position = memory.last_position

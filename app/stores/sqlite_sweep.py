@@ -68,7 +68,7 @@ class Eraser:
         for key, job in zip(keys, jobs, strict=True):
             (last,) = work.db.execute(LAST_EVENT, (key,)).fetchone()
             if last is not None:
-                work.records.trim_to(job.tenant, last)
+                work.histories.trim_to(job.tenant, last)
             work.deltas.forget(job)
             work.entries.pop(job.id, None)
         for table in HANGING:

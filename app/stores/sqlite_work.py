@@ -26,9 +26,9 @@ from app.stores.rows import (
     Row,
     add_counts,
     blocked_by_of,
+    changed_by_sql,
+    changed_by_sql_in,
     delete_where,
-    gates_in,
-    gates_of,
     has_payload,
     id_to_text,
     insert_rows,
@@ -44,8 +44,8 @@ from app.stores.rows import (
     update_jobs,
     with_payload,
 )
-from app.stores.sqlite_memory import Entry, Found, Memory, Running, alike, place_of
-from app.stores.sqlite_records import Records
+from app.stores.sqlite_memory import Entry, Found, Memory, alike, has_past, place_of
+from app.stores.sqlite_records import Histories
 
 LOGGER = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Work:
         self.turns = Turns(memory.lanes)
         self.grants = Grants(memory.permits)
         self.last_key = memory.last_key
-        self.records = Records(db, memory, now)
+        self.histories = Histories(db, memory, now)
         self.paused = memory.paused
         self.moving = memory.moving
         self.slots = memory.slots
@@ -108,12 +108,11 @@ class Work:
         memory.counters.add(self.deltas.by_key)
         memory.lanes.add(self.turns)
         memory.permits.add(self.grants)
-        memory.last_key, memory.last_position = self.last_key, self.records.last_position
+        memory.last_key, memory.last_position = self.last_key, self.histories.last_position
         memory.paused, memory.moving = self.paused, self.moving
         memory.slots, memory.swept = self.slots, self.swept
-        for job_id, entry in self.entries.items():
-            if entry.whole and entry.is_first_run:
-                memory.running[job_id] = Running(entry.key, entry.turn, entry.job)
+        for entry in self.entries.values():
+            memory.running.keep(entry)
 
     def changed(self) -> list[Job]:
         """Return the jobs that are new or not as they were, have said something, or were erased."""
@@ -128,54 +127,57 @@ class Work:
 
     def load(self, ids: Iterable[str]) -> None:
         """Take jobs into work, with all that `Store.get` shows of them."""
-        for row in select_jobs(self.db, self._not_remembered(set(ids))):
+        for row in select_jobs(self.db, list(self._take_running(set(ids)))):
             try:
-                self._complete(self.adopt(row))
+                entry = self.adopt(row)
+                if not entry.whole:
+                    self._complete(entry, row)
             except Exception as exc:
                 if _is_of_the_database(exc):
                     raise
                 reason = f"job {shown_id(row[1])} cannot be read ({type(exc).__name__})"
                 raise OperationFailedError(reason) from exc
 
-    def _not_remembered(self, ids: set[str]) -> list[str]:
-        """Take into work those jobs that are known to be as they were last written; return the others."""
+    def _take_running(self, ids: set[str]) -> set[str]:
+        """Take into work those that are known because they run; return the others."""
         running = self.memory.running
-        if running.keys().isdisjoint(ids):
-            return list(ids)
+        if not running.knows_any(ids):
+            return ids
+        # Under the write lock, which the transaction has: nobody writes between this and the use of it.
         (version,) = self.db.execute("PRAGMA data_version").fetchone()
-        if version != self.memory.data_version:
-            running.clear()
-            self.memory.data_version = version
-        known = {job_id: running.pop(job_id) for job_id in ids & running.keys()}
-        for job_id, (key, turn, job) in known.items():
-            self.entries[job_id] = Entry(key, turn, None, job, job, job, (turn, None), whole=True)
-        return list(ids - known.keys())
+        known = running.take(ids, version)
+        self.entries.update(known)
+        return ids - known.keys()
 
-    def _complete(self, entry: Entry) -> None:
-        job = entry.job
-        if job is not entry.stored:
-            return
-        entry.whole = True
-        if job.done and (payload := self.db.execute(PAYLOAD, (entry.key,)).fetchone()):
-            job = with_payload(job, payload)._replace(shown=job.shown)
-        if job.attempt > 1 or job.run > 1 or (job.attempt and job.started_at is None):
-            job = job._replace(attempts=select_attempts(self.db, entry.key))
-        entry.job = entry.stored = entry.written = job
+    def _complete(self, entry: Entry, row: Row) -> None:
+        """Give a job what `find` does not read. row: of CALLED."""
+        arguments, shown = row[len(JOB) : len(JOB) + 2]
+        attempts = select_attempts(self.db, entry.key) if has_past(entry.job) else ()
+        job = entry.job._replace(arguments=arguments, shown=shown, attempts=attempts)
+        if entry.job is not entry.stored:
+            # It has given up its permit to another one in this batch, and nothing else has happened to it.
+            entry.written = entry.written._replace(attempts=attempts)
+        else:
+            if job.done and (payload := self.db.execute(PAYLOAD, (entry.key,)).fetchone()):
+                job = with_payload(job, payload)._replace(shown=shown)
+            entry.stored = entry.written = job
+        entry.job, entry.whole = job, True
 
     def adopt(self, row: Row) -> Entry:
         """Take a row into work, unless the batch has it already, and newer."""
         job_id = job_id_of(row)
         found = self.entries.get(job_id)
         if found is None:
-            job, turn, blocked_by = self._new(job_id, row) or job_of(row), turn_of(row), blocked_by_of(row)
+            job = self._inserted_as(job_id, row) or job_of(row)
+            turn, blocked_by = turn_of(row), blocked_by_of(row)
             found = self.entries[job_id] = Entry(row[0], turn, blocked_by, job, job, job, (turn, blocked_by))
-            self.memory.running.pop(job_id, None)
+            self.memory.running.forget(job_id)
         return found
 
-    def _new(self, job_id: str, row: Row) -> Job | None:
-        """Return the job of this batch that a row is of, if it still says the same."""
+    def _inserted_as(self, job_id: str, row: Row) -> Job | None:
+        """Return the job that a row is of, if it came in this batch and the row says the same."""
         job = self.inserted.get(job_id)
-        return job if job is not None and gates_in(row) == gates_of(job) else None
+        return job if job is not None and changed_by_sql_in(row) == changed_by_sql(job) else None
 
     def find(self, sql: str, values: Sequence[object] = ()) -> list[Found]:
         """Take what a query finds into work; it is made after `save`.
@@ -222,7 +224,7 @@ class Work:
                 # A damaged index has led to another row.
                 continue
             entry.turn, entry.blocked_by = entry.written_place = turn_of(row), blocked_by_of(row)
-            if gates_of(job) != gates_of(entry.job):
+            if changed_by_sql(job) != changed_by_sql(entry.job):
                 entry.job = entry.written = job._replace(attempts=entry.job.attempts)
 
     # -- moving them ---------------------------------------------------------
@@ -235,7 +237,7 @@ class Work:
             if job is not before:
                 spoken.append((event, job))
         for event, after in spoken:
-            self.records.add(entry.key, event, after)
+            self.histories.add(entry.key, event, after)
             entry.spoke = entry.spoke or isinstance(event, Logged)
             if after.done:  # by this event: no other one leaves it done
                 self.ended.append(after)
@@ -351,17 +353,22 @@ class Work:
         self._save_payloads(dirty)
         for entry in dirty:
             entry.written, entry.written_place = entry.job, (entry.turn, entry.blocked_by)
-        self.records.save()
+        self.histories.save()
 
     def _save_payloads(self, dirty: Sequence[Entry]) -> None:
+        # A run may have begun and ended within a batch.
+        reopened = [
+            entry.key
+            for entry in dirty
+            if entry.written.done and (entry.written.run != entry.job.run or not entry.job.done)
+        ]
+        delete_where(self.db, "results", "job", reopened)
         rows = [
             result_row(entry.key, entry.job)
             for entry in dirty
             if entry.job.done and not entry.written.done and has_payload(entry.job)
         ]
         insert_rows(self.db, "results", RESULT, rows, "REPLACE")
-        reopened = [entry.key for entry in dirty if entry.written.done and not entry.job.done]
-        delete_where(self.db, "results", "job", reopened)
         insert_rows(
             self.db,
             "attempts",

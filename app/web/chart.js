@@ -134,7 +134,7 @@ function linear(stacks) {
   return { ticks, share: (value) => value / ticks.at(-1) };
 }
 
-/** For lengths of time, of which the usual ones and the longest have to be seen side by side: powers of ten. */
+/** For times, of which the usual and the longest are to be seen side by side: powers of ten. */
 function logarithmic(values) {
   const some = values.filter((value) => value > 0);
   const low = Math.max(-4, Math.floor(Math.log10(Math.min(0.01, ...some))));
@@ -183,7 +183,7 @@ function bars(minutes, series, { x, y, step, bottom }) {
   });
 }
 
-/** A mark for each value. No lines: between minutes nothing is known, and one slow job would tower over all. */
+/** A mark for each value. No lines: nothing is known between minutes, and one slow job would tower over all. */
 function marks(minutes, series, { x, y, step }) {
   return series.map(({ look, of }) => minutes.map((minute, i) =>
     of(minute) !== null && markOf(look, x(i) + step / 2, y(of(minute)))));

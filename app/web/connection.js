@@ -78,7 +78,7 @@ export function announce(text) {
 const USUALLY = 5000; // milliseconds between two looks
 const IN_TROUBLE = 2000;
 
-/** Look from time to time whether the service takes jobs: a stream does not say that it is about to stop. */
+/** Look from time to time whether the service takes jobs: no stream says that it is about to stop. */
 export async function watch() {
   if (!document.hidden) await look();
   setTimeout(watch, BANNERS[state] ? IN_TROUBLE : USUALLY);

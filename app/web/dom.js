@@ -8,7 +8,7 @@ const PROPERTIES = new Set(["value", "checked", "indeterminate", "selected", "di
 /**
  * Make an HTML element.
  * attributes: an object or null. A function is a listener (`onclick`); null, undefined and false leave
- * the attribute out, true sets it empty. children: nodes, texts, lists of them; null and false are left out.
+ * the attribute out, true sets it empty. children: nodes, texts, lists of them; not null and false.
  */
 export function h(name, attributes, ...children) {
   return filled(document.createElement(name), attributes, children);

@@ -137,7 +137,7 @@ class Nullable {
   }
 }
 
-/** Named fields. One that is not required is left out as long as nobody touched it: then the default holds. */
+/** Named fields. One that is not required is left out until somebody touches it: the default holds. */
 export class ObjectField extends Group {
   constructor(schema, options) {
     const content = h("div", { class: "group-fields" });

@@ -18,7 +18,7 @@ export class Exact {
 
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 
-/** Return a JSON number that was typed: as a number where it fits one, otherwise exact; undefined if it is none. */
+/** Return a JSON number that was typed: as a number where it fits, otherwise exact; undefined if it is none. */
 export function number(text) {
   return NUMBER.test(text) ? fitting(Number(text), text) : undefined;
 }

@@ -7,8 +7,8 @@ import { h, say } from "./dom.js";
 let open = null;
 
 /**
- * Ask for a key. refused: the one that was not accepted; null if there was none. Resolves to whether there is
- * another now.
+ * Ask for a key. refused: the one that was not accepted; null if there was none. Resolves to whether
+ * there is another.
  */
 export function askForKey(refused = null) {
   // Another call has got a new key while this one was on its way.

@@ -94,7 +94,7 @@ export function live(path, listener, { signal, resume = false }) {
   };
 }
 
-/** Call `work` now and every so many seconds while the page is seen, until `signal`. Never twice at a time. */
+/** Call `work` now and every so many seconds while the page is seen. Never twice at a time. */
 export function every(seconds, work, signal) {
   let timer;
   let busy = false;

@@ -140,7 +140,7 @@ export function ask(title, content, { yes, no = "Keep as it is", danger = false 
   });
 }
 
-/** A long text in a box that scrolls within itself; what is very long is cut until all of it is asked for. */
+/** A long text in a box that scrolls; a very long one is cut until all of it is asked for. */
 export function textBox(text, label) {
   const pre = h("pre", { class: "box", tabindex: 0, role: "group", "aria-label": label });
   const code = h("code", null, text.slice(0, SHOWN));

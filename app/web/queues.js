@@ -22,7 +22,7 @@ export async function setPaused(name, paused) {
   }
 }
 
-/** Tell `told` the paused queues' names, a Set, now and again as long as `wanted()`. Returns what tells at once. */
+/** Tell `told` the paused queues' names, a Set, from time to time while `wanted()`. Returns what does it now. */
 export function watchPauses(wanted, told, signal) {
   return every(EVERY, async () => {
     if (!wanted()) return;

@@ -1,4 +1,4 @@
-// Views by the address's fragment: `#/jobs?state=failed`. Only `/` is served, and what is behind `#` never
+// Views by the address's fragment: `#/jobs?state=failed`. Only `/` is served; what is behind `#` never
 // leaves the browser; a view with its filters can be reloaded, kept and shared.
 
 /** Return what an address shows: the path's parts and the query. */

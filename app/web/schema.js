@@ -2,7 +2,7 @@
 
 import { Exact } from "./json.js";
 
-/** Follow references, and take a single `allOf` for what it holds. What stands beside a reference comes first. */
+/** Follow references, and take a single `allOf` for what it holds. What stands beside them comes first. */
 export function resolved(schema, root) {
   let found = schema === true || !schema ? {} : schema;
   for (let steps = 0; steps < 20; steps += 1) {
@@ -51,7 +51,7 @@ const FORMATS = {
   password: "secret", binary: "text", duration: "duration",
 };
 
-/** Return in a few words what a value is like. `hint` is no word of JSON Schema's but of our own forms'. */
+/** Return in a few words what a value is like. `hint` is not JSON Schema's but our forms' own. */
 export function wordsOf(schema) {
   if ("hint" in schema) return schema.hint;
   if (schema.enum || "const" in schema) return "one of a few";

@@ -7,7 +7,7 @@ const SHORTEST = 500; // milliseconds before the first new attempt
 const LONGEST = 15000;
 const SILENCE = 45000; // three of the service's signs of life
 
-/** Splits what comes in into events, as the HTML standard has it. Keeps no more than the event that has begun. */
+/** Splits what comes in into events, as the HTML standard has it. Keeps only the event that has begun. */
 export class Parser {
   constructor(onEvent) {
     this.onEvent = onEvent;
@@ -79,7 +79,7 @@ const open = (path, id, signal) =>
     signal, headers: { Accept: "text/event-stream", ...(id === null ? {} : { "Last-Event-ID": id }) },
   });
 
-/** Read one answer. Returns the last id, whether there was anything, and whether it ended as it should. */
+/** Read one answer. Returns the last id, whether there was anything, and whether it ended well. */
 async function read(response, listener, id, signal) {
   let told = false;
   const parser = new Parser((event) => {

@@ -14,7 +14,7 @@ const WORDS = {
   cancelled: "Cancelled",
 };
 
-/** Return what there is to tell apart: the state, with a finished job's outcome, and whether it was asked to stop. */
+/** Return what to tell apart: the state or outcome, and whether it was asked to stop. */
 export function lookOf(job) {
   if (job.state === "finished") return job.outcome;
   return job.state === "running" && job.cancellation?.outcome === "pending" ? "stopping" : job.state;

@@ -18,7 +18,7 @@ const LEGEND = {
   postponed: "Asked to run again later",
 };
 
-/** run: {number, many, from, to, pieces: [{look, from, to, number?, open?}]}, times in milliseconds. */
+/** run: {number, many, from, to, pieces: [{look, from, to, number?, open?}]}, in milliseconds. */
 export function timeline(run) {
   const pieces = placed(run);
   const title = run.many ? `Run ${run.number}` : "Timeline";

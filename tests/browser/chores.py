@@ -65,6 +65,16 @@ def stubborn(gate: str) -> str:
     return "finished all the same"
 
 
+@task(retry=Retry(max_attempts=2, backoff=0.01, jitter=False))
+def relapse(gate: str) -> None:
+    """Come far and fail; then say nothing of how far it is, and end when the file is there."""
+    if context().attempt == 1:
+        progress(9, 10)
+        raise ConnectionError("so near")
+    print("once more")
+    wait_for(gate)
+
+
 @task
 def break_down(what: str = "the press") -> None:
     """Fail with an exception that another one has caused."""

@@ -12,7 +12,7 @@ from app.jobs.model import Failure, Job, Line, Progress, Slot, new_id, wall_cloc
 from app.service import Filter, InvalidCursorError, NoSuchJobError, StoreDownError, Streams
 from app.service import streams as streams_module
 from app.service.cursors import from_cursor, to_cursor
-from app.service.streams import PAGE, REST
+from app.service.streams import PAGE, PAUSE_PER_WORK
 from app.service.waiters import Waiters
 from app.stores.base import Change, Insert, Purge, StoreUnavailableError
 from app.stores.sqlite import SqliteStore
@@ -20,6 +20,7 @@ from app.stores.writer import Writer
 
 HOUR = 3600.0
 PATIENCE = 30
+ALWAYS_THE_LONGEST = 1e9
 
 
 class CountedStore(SqliteStore):
@@ -46,8 +47,8 @@ class Desk:
         self.tokens = 0
         writer.listen(self.waiters.notify)
 
-    def with_pace(self, beat=HOUR, pause=0.0, rest=REST):
-        return Streams(self.store, self.waiters, beat=beat, pause=pause, rest=rest)
+    def with_pace(self, beat=HOUR, pause=0.0, per_work=PAUSE_PER_WORK):
+        return Streams(self.store, self.waiters, beat=beat, pause=pause, per_work=per_work)
 
     def submit(self, tenant="t", task="work", queue="default"):
         now = wall_clock()
@@ -387,7 +388,7 @@ def test_commits_in_quick_succession_are_read_together(desk):
     commits, pause = 200, 0.05
 
     async def test():
-        stream = await desk.with_pace(pause=pause, rest=1e9).of_tenant("t", Filter())
+        stream = await desk.with_pace(pause=pause, per_work=ALWAYS_THE_LONGEST).of_tenant("t", Filter())
         await anext(stream)
         reads, began = desk.store.reads, time.monotonic()
         writing = asyncio.to_thread(lambda: [desk.log(job, 1) for _ in range(commits)])

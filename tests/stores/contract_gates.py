@@ -225,6 +225,17 @@ class Gating(Database):
         assert change(store, old, Reopened()).limit_key == ""
         assert len(claim(store, 9)) == 1
 
+    def test_a_change_says_all_of_a_job_that_another_one_of_its_batch_comes_before(self, store):
+        limit(store, each=1)
+        insert(store, job := of_key("", arguments='{"args":[1],"kwargs":{}}', shown="{}", max_attempts=2))
+        (running,) = claim(store, 1)
+        change(store, running, Failed(running.token, BROKEN, 0))
+        edit = Change(job.id, (Edited(tags={"late": "yes"}),))
+        edited = store.apply([Insert([of_key("", priority=1)]), edit], NOW).outcomes[1]
+        assert edited == get(store, job)
+        assert (edited.arguments, edited.shown, len(edited.attempts)) == (job.arguments, "{}", 1)
+        assert change(store, job, CancelRequested()) == get(store, job)
+
     def test_a_batch_that_fails_grants_nothing(self, store):
         limit(store, each=1)
         for _ in range(3):

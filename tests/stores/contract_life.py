@@ -122,6 +122,13 @@ class Living(Database):
         assert (done.run, done.result, len(done.attempts)) == (2, "1", 1)
         assert isinstance(change(store, done, Reopened()), JobNotRetriableError)
 
+    def test_a_new_run_that_is_cancelled_in_the_batch_that_began_it_has_raised_nothing(self, store):
+        ended = failed(store)
+        changes = [Change(ended.id, (event,)) for event in (Reopened(), CancelRequested())]
+        _, cancelled = store.apply(changes, NOW).outcomes
+        assert (cancelled.run, cancelled.outcome, cancelled.exception) == (2, Outcome.CANCELLED, None)
+        assert get(store, ended) == cancelled
+
     def test_a_cancelled_job_that_never_began_has_no_attempt_to_remember(self, store):
         insert(store, job := new_job())
         change(store, job, CancelRequested())

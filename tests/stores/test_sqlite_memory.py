@@ -1,5 +1,6 @@
 """What the SQLite store keeps in memory beside the file: it must neither grow nor lie."""
 
+import re
 import sqlite3
 from contextlib import closing
 
@@ -8,9 +9,9 @@ import pytest
 from app.jobs.errors import StaleTokenError
 from app.jobs.lifecycle import CancelRequested, Failed, Lost, Progressed, Released, Succeeded
 from app.jobs.model import Backoff, Progress, Slot
-from app.stores.base import Change, Claim, Filter, Insert, Paging
+from app.stores.base import Change, Claim, Filter, Insert, Paging, Recover
 from app.stores.sqlite import SqliteStore
-from tests.stores.driving import BROKEN, NOW, change, claim, get, insert, new_job, one, page
+from tests.stores.driving import BROKEN, KNOWN, NOW, change, claim, get, insert, new_job, one, page
 
 
 @pytest.fixture
@@ -93,31 +94,36 @@ def begun(request, store):
     return job
 
 
+def known(store, job):
+    """Return a job as the writer knows it, without reading it."""
+    return store._memory.running._entries[job.id].job
+
+
 def read_by(store, work):
     """Return the tables whose rows are read while that is done."""
     statements = []
     store._db.set_trace_callback(statements.append)
     work()
     store._db.set_trace_callback(None)
-    return [sql.split(" FROM ")[1].split()[0] for sql in statements if sql.lstrip().startswith("SELECT")]
+    return [re.search(r"FROM (\w+)", sql)[1] for sql in statements if sql.lstrip().startswith("SELECT")]
 
 
 def test_a_job_that_runs_is_known_as_it_is_stored(store, begun):
     assert begun == get(store, begun)
-    assert store._memory.running[begun.id].job == begun
+    assert known(store, begun) == begun
 
 
 def test_the_end_of_a_job_that_runs_is_stored_without_reading_it(store, begun):
     assert read_by(store, lambda: change(store, begun, Succeeded(begun.token, "5"))) == []
     assert get(store, begun).result == "5"
-    assert store._memory.running == {}
+    assert len(store._memory.running) == 0
 
 
 def test_what_happens_to_a_job_while_it_runs_is_known(store, begun):
     told = change(store, begun, Progressed(begun.token, Progress(1, 4, "a quarter")))
     asked = change(store, begun, CancelRequested())
     assert (told.progress, asked.progress) == (Progress(1, 4, "a quarter"),) * 2
-    assert store._memory.running[begun.id].job == asked == get(store, begun)
+    assert known(store, begun) == asked == get(store, begun)
 
 
 def test_what_another_program_has_written_meanwhile_counts(store, begun, tmp_path):
@@ -137,7 +143,12 @@ def test_a_job_is_settled_by_the_batch_after_one_that_failed(store, begun):
 @pytest.mark.parametrize("event", [Failed, Released, Lost])
 def test_a_job_that_runs_no_more_is_not_known(store, begun, event):
     change(store, begun, event(begun.token, BROKEN) if event is Failed else event(begun.token))
-    assert store._memory.running == {}
+    assert len(store._memory.running) == 0
+
+
+def test_a_start_takes_what_runs_from_those_that_are_known(store, begun):
+    (lost,) = one(store, Recover(KNOWN)).lost
+    assert (lost.id, len(store._memory.running)) == (begun.id, 0)
 
 
 def test_later_attempts_are_read(store):
@@ -145,6 +156,6 @@ def test_later_attempts_are_read(store):
     (first,) = claim(store, 1)
     change(store, first, Failed(first.token, BROKEN, 0))
     (second,) = claim(store, 1)
-    assert store._memory.running == {}
+    assert len(store._memory.running) == 0
     done = change(store, second, Succeeded(second.token, "5"))
     assert [attempt.exception for attempt in done.attempts] == [BROKEN]

@@ -62,7 +62,7 @@ function ending(attempt, job) {
 
 const LOOKS = { succeeded: "Succeeded", cancelled: "Cancelled", failed: "Failed", running: "Running", ended: "Ended" };
 
-/** How an attempt looks: the last one as its job does, the others by whether they raised, and what. */
+/** How an attempt looks: the last as its job, others by what they raised. */
 function lookOfAttempt(attempt, job) {
   const last = attempt === job.attempts.at(-1) && isDone(job);
   if (isPutOff(attempt.exception) && !(last && job.outcome === "failed")) return "postponed";
@@ -73,7 +73,7 @@ function lookOfAttempt(attempt, job) {
   return attempt.run < job.run ? "cancelled" : "ended";
 }
 
-/** Return what the picture shows: for each run its begin, its end, and the pieces between, newest run first. */
+/** Return what the picture shows: of each run its begin, end and pieces, newest first. */
 function runsOf(job, begun) {
   const runs = new Map();
   for (const attempt of job.attempts.slice(-SHOWN)) {

@@ -24,12 +24,12 @@ export function valuesOf(query) {
 /** Return the filters as a query of the API's, which is the address's too. */
 export const queryOf = (values) => ({ ...values });
 
-/** Those of them that the stream of events is asked for: jobs enter and leave a state while they are looked at. */
+/** Those for the stream of events: jobs enter and leave a state while looked at. */
 export function streamQueryOf({ state, outcome, ...others }) {
   return others;
 }
 
-/** Tell whether an event's job has the state and outcome that are asked for; the others the service has looked at. */
+/** Tell whether an event's job has the state and outcome asked for; the service has looked at the rest. */
 export function fits(values, event) {
   if (values.state && values.state !== event.state) return false;
   if (values.outcome && values.outcome !== event.outcome) return false;
@@ -142,7 +142,7 @@ class Field {
   }
 }
 
-/** Tags, separated by commas: `team:books, env:test`. A value may have a comma in it, though no colon after that. */
+/** Tags, separated by commas: `team:books, env:test`. A value may have a comma, no colon after it. */
 class TagField extends Field {
   read() {
     this.say("");

@@ -30,19 +30,19 @@ class JobView {
     this.begun = new Map(); // when each run was asked for, as its events say
     this.once = changes();
     this.paused = new Set(); // queues
+    this.heard = null; // the last state that was told
+    this.told = null; // progress since then
     this.element = h("div", { class: "view job" }, loading("the job"));
     this.redraw = coalesced(() => this.refetch(), signal);
     this.refetch();
   }
 
-  /** Fetch the job and show it; its stream begins with the first that is there. */
+  /** Fetch the job and show it; the first begins its stream. */
   async refetch() {
-    this.told = null; // progress that may be newer than the answer
     try {
       const job = await get(jobPath(this.id), { signal: this.signal, exact: true });
       if (this.job === null) this.build(job);
       this.show(job);
-      if (this.told) this.hear("progress", this.told);
     } catch (error) {
       if (isAbort(error)) return;
       if (this.job === null || error.status === 404) this.showTrouble(error);
@@ -127,8 +127,7 @@ class JobView {
     this.once("truth", job.cancellation && [job.cancellation, job.finished_at], () => this.showTruth(job));
     if (was && was !== "pending" && job.state === "pending") this.lookAtQueue();
     this.showWaiting();
-    this.once("progress", [job.progress, job.state],
-      () => this.progress.show(isDone(job) && job.outcome === "succeeded" ? null : job.progress));
+    this.showProgress();
     this.once("facts", [job.state, job.attempt, job.run_at, job.started_at, job.finished_at, job.priority, job.tags,
       job.losses], () => fill(this.facts, factsOf(job)));
     this.once("input", [job.args, job.kwargs], () => fill(this.input, inputOf(job)));
@@ -136,6 +135,15 @@ class JobView {
     this.attempts.show(job, this.begun);
     this.showButtons(job);
     this.keepUp(job);
+  }
+
+  /** What was told of this attempt, or of one that is newer, counts. */
+  showProgress() {
+    const { job, told, heard } = this;
+    const isNews = told && (heard?.attempt === job.attempt || heard?.version > job.version);
+    const progress = isNews ? told : job.progress;
+    this.once("progress", [progress, job.state],
+      () => this.progress.show(isDone(job) && job.outcome === "succeeded" ? null : progress));
   }
 
   showTruth(job) {
@@ -179,14 +187,14 @@ class JobView {
   listen() {
     this.stream = live(`${jobPath(this.id)}/events`, {
       event: (type, data, id) => this.hear(type, data, id),
-      // Of a job's events only progress is thinned; its log lacks nothing.
+      // Of a job's events only progress is thinned.
       gap: () => this.redraw(),
       failed: () => this.refetch(),
       over: () => isDone(this.job),
     }, { signal: this.signal, resume: true });
   }
 
-  /** The stream of a job ends with it. From then on all there is to hear of is a new run, from whomever. */
+  /** The stream of a job ends with it. From then on there is but a new run to hear of. */
   keepUp(job) {
     if (!isDone(job)) {
       this.after?.abort();
@@ -202,12 +210,15 @@ class JobView {
 
   hear(type, data) {
     if (type === "log") return this.log.add(data);
-    if (type === "progress") return isDone(this.job) || this.progress.show((this.told = data));
+    this.told = type === "progress" ? data : null;
+    if (!this.told) this.heard = data;
+    this.showProgress();
+    if (this.told) return;
     if (data.state === "pending" && !this.begun.has(data.run)) {
       this.begun.set(data.run, data.at);
       if (data.run > 1) this.attempts.show(this.job, this.begun);
     }
-    // History is told from the beginning: only what is newer than the job that is shown is news.
+    // History is told from its beginning: only what is newer than the job shown is news.
     if (data.version > this.job.version) this.redraw();
   }
 }

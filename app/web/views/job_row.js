@@ -1,5 +1,5 @@
-// A job as a row of the list. Its nodes stay the same while the job changes, so that focus, selection and
-// place do too.
+// A job as a row of the list. Its nodes stay the same while it changes, so that focus, selection and place
+// do too.
 
 import { time } from "../clock.js";
 import { changes, fill, h, set } from "../dom.js";
@@ -22,7 +22,7 @@ export const COLUMNS = [
 const TAGS_SHOWN = 2;
 const [LEAST, MOST] = [90, 250]; // pixels of a column that is as wide as it needs
 
-/** Return the widths that tasks and queues of these jobs need, tags beside them. Estimated: measuring costs layout. */
+/** Return the widths that tasks, with tags, and queues need. Estimated: measuring costs layout. */
 export function widthsOf(jobs) {
   const widest = (of) => `${Math.min(MOST, Math.max(LEAST, ...jobs.map(of)))}px`;
   return {
@@ -66,7 +66,7 @@ export class JobRow {
   /** Note what an event says; `draw` shows it. */
   hear(type, data) {
     const job = this.job;
-    if (type === "progress") {
+    if (type === "progress" && job.state === "running") {
       this.job = { ...job, progress: { done: data.done, total: data.total, message: data.message } };
     }
     if (type !== "state" || data.version < job.version) return;

@@ -1,5 +1,4 @@
-// The list of jobs: found by filters that are in the address, kept up to date without moving, and changed
-// many at a time.
+// The list of jobs: found by filters in the address, kept up to date without moving, changed many at a time.
 
 import { get, isAbort } from "../api.js";
 import { announce } from "../connection.js";
@@ -98,14 +97,13 @@ class JobsView {
   }
 
   /**
-   * Fetch the page that the address names. quiet: keep what is shown until then. still: and keep the rows that
-   * there are even then.
+   * Fetch the page that the address names. quiet: keep what is shown until then. still: and the rows after it.
    */
   async load({ quiet = false, still = false } = {}) {
     this.loading?.abort();
     const own = (this.loading = new AbortController());
     const signal = AbortSignal.any([own.signal, this.signal]);
-    const heard = (this.heard = []); // may be newer than the page that is on its way
+    const heard = (this.heard = []);
     if (!quiet && !this.rows.size) {
       this.tableElement.hidden = true;
       fill(this.below, loading("jobs"));
@@ -115,7 +113,8 @@ class JobsView {
       const page = await this.fetch(this.cursor, signal);
       if (still && this.rows.size) this.settle(page);
       else this.show(page);
-      for (const [type, data] of heard.splice(0)) this.hear(type, data);
+      this.heard = null;
+      for (const [type, data] of unknown(heard, this.rows)) this.hear(type, data);
       if (!quiet && history.state?.y) window.scrollTo(0, history.state.y);
     } catch (error) {
       if (!isAbort(error)) this.fail(error, quiet);
@@ -130,8 +129,8 @@ class JobsView {
   }
 
   /**
-   * The stream is open: fetch the page once more, for what is told from now on does not say what has happened
-   * since it was fetched. At first that is next to nothing, and nothing moves; later, much may be missed.
+   * The stream is open: fetch the page once more, for what has happened since the last time is not told.
+   * At first that is next to nothing, and nothing moves; later, much may be missed.
    */
   catchUp() {
     this.early = this.loading !== null;
@@ -155,7 +154,7 @@ class JobsView {
     let path = `/jobs?${new URLSearchParams(pairs({ ...queryOf(this.values), cursor }))}`;
     for (let pages = 1; ; pages += 1) {
       const page = await get(path, { signal });
-      // Some filters look at a part of all jobs for each page: an empty one may have others behind it.
+      // Some filters look at a part of all jobs a page: an empty one may have others behind it.
       if (page.jobs.length || !page.next || pages === EMPTY_PAGES) return page;
       path = page.next;
       fill(this.below, loading("jobs: none found so far, still looking"));
@@ -186,7 +185,7 @@ class JobsView {
     say(this.summary, n ? `${plural(n, "job")}${this.next || this.cursor ? " on this page" : ""}` : "");
     fill(this.below, n ? [] : this.empty());
     this.showPager();
-    // The button that turned the page is gone; who goes on by keyboard goes on from its first job.
+    // The button that turned the page is gone; a keyboard goes on from its first job.
     if (this.turned) this.body.querySelector("a")?.focus({ preventScroll: true });
     this.turned = false;
   }
@@ -234,7 +233,7 @@ class JobsView {
   }
 
   fail(error, quiet) {
-    // The stream comes back when the service does, and then the rows that are kept are fetched anew.
+    // The stream comes back with the service, and then the rows are fetched anew.
     if (quiet && this.rows.size && (error.status === 0 || error.status === 503)) return;
     const faults = error.errors ?? [];
     if (error.status === 422 && faults.some((fault) => fault.loc[1] !== "cursor")) this.form.fault(faults);
@@ -289,7 +288,6 @@ class JobsView {
     this.chosen.changed();
     const n = this.fresh.size;
     if (!n) return;
-    // An empty list has no place to lose.
     if (!this.rows.size) {
       this.load({ quiet: true });
       return;
@@ -308,6 +306,16 @@ class JobsView {
     this.fresh.clear();
     this.freshLine.hidden = true;
   }
+}
+
+/** Return what was heard while a page was on its way and is not in it. */
+function unknown(heard, rows) {
+  const known = new Set();
+  const isNews = ([type, { job, version }]) => {
+    if (type === "state" && version <= rows.get(job)?.job.version) known.add(job);
+    return !known.has(job);
+  };
+  return heard.reverse().filter(isNews).reverse();
 }
 
 function pairs(query) {

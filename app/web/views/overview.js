@@ -69,7 +69,7 @@ class Overview {
     } catch (error) {
       if (isAbort(error)) return;
       this.failed = true;
-      // What is shown already stays: the header says that it may be old. Without a key it is nobody's.
+      // What is shown stays: the header says that it may be old. Without a key it is nobody's.
       if (error.status === 401) this.known.hidden = true;
       if (this.known.hidden) fill(this.trouble, trouble(error, () => this.refresh()));
     }
@@ -170,7 +170,7 @@ class QueuesPanel {
   }
 }
 
-/** Return the queues to show, in their order: those that are paused, for who would resume them, before others. */
+/** Return the queues to show, in their order: paused ones, for who resumes them, before others. */
 function busiest(queues) {
   const rank = ({ paused, pending, running }) => (paused ? 1e12 : 0) + pending + running;
   const shown = new Set(queues.toSorted((a, b) => rank(b) - rank(a)).slice(0, QUEUES_SHOWN));
