@@ -26,10 +26,12 @@ class NoChromiumError(Exception):
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run a Chromium until the end of the block. Raises NoChromiumError."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """Run a Chromium until the end of the block. more: arguments for it. Raises NoChromiumError."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_executable(playwright), args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=_executable(playwright), args=[*ARGUMENTS, *more]
+        )
         try:
             yield browser
         finally:
