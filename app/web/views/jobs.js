@@ -111,9 +111,9 @@ class JobsView {
     this.tableElement.setAttribute("aria-busy", "true");
     try {
       const page = await this.fetch(this.cursor, signal);
+      signal.throwIfAborted();
       if (still && this.rows.size) this.settle(page);
       else this.show(page);
-      this.heard = null;
       for (const [type, data] of unknown(heard, this.rows)) this.hear(type, data);
       if (!quiet && history.state?.y) window.scrollTo(0, history.state.y);
     } catch (error) {
@@ -288,6 +288,7 @@ class JobsView {
     this.chosen.changed();
     const n = this.fresh.size;
     if (!n) return;
+    // Without rows, no place is lost.
     if (!this.rows.size) {
       this.load({ quiet: true });
       return;
