@@ -158,7 +158,16 @@ class Crew(Backlog):
     Each of these steps is one atomic operation of a deque or a list, so one of the two
     sees the other. A thread taken off the idle list finds its gate open and looks for
     calls again before it rests, so a call taken by another in the meantime does no
-    harm. Each `put` wakes another thread: two calls in a row never count on the same.
+    harm.
+
+    One at a time. Of the idle threads only one is on its way, `_coming`: when it has come it
+    takes a call, and wakes the next one before it runs it, if there are more. Threads
+    that are woken together would wait for the interpreter together, and take it from one
+    another after each short call; so the first one has often run them all before the
+    second is there. Whoever comes says so before it looks for calls, and `put` appends
+    before it looks whether somebody comes: again one of the two sees the other. Two calls
+    never count on the same thread: when there are more calls than idle threads and
+    the one that comes, `put` starts another.
 
     Ending. `close` sets `_closed` and then opens the gates of the idle threads; a
     thread enters itself among the idle ones and then looks at `_closed`: again one of
@@ -179,6 +188,8 @@ class Crew(Backlog):
         self._lock = threading.RLock()
         self._calls: deque[_Call] = deque()
         self._idle: list[threading.Lock] = []
+        self._coming = False
+        """Whether an idle thread was woken that has not come yet. Set under the lock."""
         self._threads: list[threading.Thread] = []
         self._hired = 0
         self._limit = limit
@@ -194,7 +205,9 @@ class Crew(Backlog):
             if self._closed:
                 self._refuse_call()
             self._calls.append(call)
-            if not (self._idle and self._wake_one()) and self._hired < self._limit:
+            if self._idle and not self._coming:
+                self._wake_one()
+            if len(self._calls) > len(self._idle) + self._coming and self._hired < self._limit:
                 self._hire(call)
 
     def _refuse_call(self) -> None:
@@ -202,13 +215,13 @@ class Crew(Backlog):
             raise self._breakage()
         refuse_when(closed=True, disowned=self.disowned)
 
-    def _wake_one(self) -> bool:
-        try:
-            self._idle.pop().release()
-        except IndexError:
-            # Between the look and this, `close` has woken the last one, or it has withdrawn.
-            return False
-        return True
+    def _wake_one(self) -> None:
+        """Wake an idle thread, if there is one. The lock is held."""
+        # It may withdraw, or `close` wake it, at any time.
+        with suppress(IndexError):
+            gate = self._idle.pop()
+            self._coming = True
+            gate.release()
 
     def _hire(self, call: _Call) -> None:
         """Start a thread. The lock is held. When none can be had, the others must do, if any."""
@@ -251,9 +264,17 @@ class Crew(Backlog):
                 if not self._rest(gate):
                     return
                 continue
+            if calls and self._idle and not self._coming:
+                self._wake_next()
             run(*call)
             # An idle thread must not keep the last task's arguments and result alive.
             del call
+
+    def _wake_next(self) -> None:
+        """Have another thread come for the calls that are left. This one's may block."""
+        with self._lock:
+            if not self._coming:
+                self._wake_one()
 
     def _rest(self, gate: threading.Lock) -> bool:
         """Wait for work; False when there will be none any more."""
@@ -263,6 +284,7 @@ class Crew(Backlog):
         # Among the idle ones already: a call that comes meanwhile opens the gate and starts no thread.
         COURTESY.give_way()
         gate.acquire()
+        self._coming = False
         return True
 
     def _withdraw(self, gate: threading.Lock) -> bool:

@@ -100,6 +100,31 @@ def test_the_default_limit_is_that_of_the_standard_library(monkeypatch):
         assert ThreadPoolExecutor()._crew._limit == limit
 
 
+def test_idle_threads_come_one_after_the_other_and_all_that_are_needed(pool):
+    for count in (3, 3, 2):
+        barrier = threading.Barrier(count)
+        futures = [pool.submit(barrier.wait, SOON) for _ in range(count)]
+        assert sorted(future.result(SOON) for future in futures) == list(range(count))
+        for _ in range(count):
+            until_idle(pool)
+
+
+def test_while_an_idle_thread_is_on_its_way_no_other_is_woken_and_what_is_missing_is_hired(pool):
+    gates = [threading.Lock() for _ in range(2)]
+    for gate in gates:
+        gate.acquire()
+        pool._crew._idle.append(gate)
+    first, second = (pool.submit(name_of_thread) for _ in range(2))
+    assert [gate.locked() for gate in gates] == [True, False]
+    assert threads_of(pool) == []
+    assert not first.done()
+    # A third call: more than the two that are idle, or will be there, can take.
+    third = pool.submit(name_of_thread)
+    assert len({future.result(SOON) for future in (first, second, third)}) == 1
+    assert len(threads_of(pool)) == 1
+    assert gates[0].locked()
+
+
 @pytest.mark.parametrize("workers", [0, -1])
 def test_a_pool_without_workers_is_refused(workers):
     with pytest.raises(ValueError, match=r"^max_workers must be greater than 0$"):
