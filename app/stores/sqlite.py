@@ -41,7 +41,7 @@ from app.stores.rows import STATEMENTS, waiting_lanes
 from app.stores.sqlite_batch import Batch
 from app.stores.sqlite_memory import Memory, RunningJobs
 from app.stores.sqlite_reads import LAST_POSITION, Reads, reason_of
-from app.stores.sqlite_work import Work
+from app.stores.sqlite_work import Work, data_version
 
 LOGGER = logging.getLogger(__name__)
 
@@ -361,7 +361,8 @@ def _load_memory(db: sqlite3.Connection) -> Memory:
         _load_lanes(db),
         last_key=db.execute("SELECT coalesce(max(key), 0) FROM jobs").fetchone()[0],
         last_position=db.execute(LAST_POSITION).fetchone()[0],
-        running=RunningJobs(db.execute("PRAGMA data_version").fetchone()[0]),
+        version=data_version(db),
+        running=RunningJobs(),
         paused=frozenset(db.execute("SELECT tenant, queue FROM pauses").fetchall()),
     )
 

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from app.jobs.errors import TransitionError
@@ -28,7 +29,7 @@ from app.stores.base import (
 )
 from app.stores.rows import SELECT_JOB
 from app.stores.sqlite_insert import Insertion
-from app.stores.sqlite_memory import Entry, Found
+from app.stores.sqlite_memory import Entry, Found, has_expired
 from app.stores.sqlite_routes import Routes
 from app.stores.sqlite_sweep import Eraser
 from app.stores.sqlite_work import Work
@@ -60,6 +61,10 @@ READY_ELSEWHERE = READY.format(
 )
 
 
+PLAIN = (Insert, Change, Claim)
+"""Operations that make jobs ready only under the eyes of `Work`, and look for no job but by its id."""
+
+
 class Batch:
     """Carries out operations within the transaction that the caller has begun."""
 
@@ -88,10 +93,10 @@ class Batch:
             if not isinstance(operation, (Insert, Claim)):
                 outcomes[index] = self._calls[type(operation)](operation)
         work.admit()
-        work.save()
         for index, operation in enumerate(operations):
             if isinstance(operation, Claim):
                 outcomes[index] = self._claim(operation)
+        self._write()
         work.save_counters()
         return Applied(outcomes, work.changed(), tuple(work.inserted.values()), tuple(work.ended))
 
@@ -99,7 +104,14 @@ class Batch:
         for index, operation in enumerate(operations):
             if isinstance(operation, Insert):
                 outcomes[index] = self._insertion.add(operation)
+        plain = all(isinstance(operation, PLAIN) for operation in operations)
+        changed = (operation.id for operation in operations if isinstance(operation, Change))
+        if not (plain and self._insertion.may_wait(changed)):
+            self._insertion.flush()
+
+    def _write(self) -> None:
         self._insertion.flush()
+        self._work.save()
 
     def _probe(self, _: Probe) -> None:
         self._work.db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (self._work.now,))
@@ -151,19 +163,29 @@ class Batch:
     def _claim(self, operation: Claim) -> list[Job]:
         claimed: list[Job] = []
         for slot, free in operation.free.items():
-            taken: list[Job] = []
-            # Once more after some had expired: others may get their slots, and their permits.
-            while len(taken) < free and self._claim_some(operation.worker, slot, free - len(taken), taken):
-                pass
+            event_for = partial(self._event_for, worker=operation.worker)
+            taken = self._insertion.claim(slot, free, event_for)
+            if taken is None:
+                self._write()
+                taken = self._claim_stored(slot, free, event_for)
+            if len(taken) < free:
+                self._work.drained.add(slot)
             claimed += taken
         return claimed
 
-    def _claim_some(self, worker: str, slot: Slot, free: int, taken: list[Job]) -> bool:
+    def _claim_stored(self, slot: Slot, free: int, event_for: Callable[[Job], Event]) -> list[Job]:
+        taken: list[Job] = []
+        # Once more after some had expired: others may get their slots, and their permits.
+        while len(taken) < free and self._claim_some(slot, free - len(taken), event_for, taken):
+            pass
+        return taken
+
+    def _claim_some(self, slot: Slot, free: int, event_for: Callable[[Job], Event], taken: list[Job]) -> bool:
         """Claim for free slots; tell whether there is reason to do it again."""
         work = self._work
         found = self._ready(slot, free)
         for row, entry in found:
-            event = self._event_for(entry.job, worker)
+            event = event_for(entry.job)
             work.apply(entry, (event,))
             if isinstance(event, Claimed):
                 work.turns.serve(slot, entry.job, entry.turn)
@@ -173,6 +195,8 @@ class Batch:
         expired = any(entry.job.done for _, entry in found)
         if expired:
             work.admit()
+            # Whom it has admitted may wait for any slot.
+            work.drained.clear()
         work.save()
         return expired
 
@@ -183,7 +207,7 @@ class Batch:
         return self._work.find(READY_NOW, (slot, free))
 
     def _event_for(self, job: Job, worker: str) -> Event:
-        if job.expires_at is not None and job.expires_at <= self._work.now and not job.attempt:
+        if has_expired(job, self._work.now):
             return Expired()
         # Random, so that no token comes twice, not even after a restart.
         return Claimed(secrets.randbits(62), worker)

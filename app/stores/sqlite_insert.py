@@ -1,8 +1,10 @@
 """Insertions into the SQLite store: new jobs, the keys of which there may be one, and idempotency keys."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
-from app.jobs.model import Hold, Job
+from app.jobs.lifecycle import Event
+from app.jobs.model import Hold, Job, Slot
 from app.stores.base import (
     ONCE_KEPT,
     Insert,
@@ -16,13 +18,12 @@ from app.stores.rows import (
     ARGUMENTS,
     JOB,
     UUID_BYTES,
-    Row,
     id_to_bytes,
     id_to_text,
     insert_rows,
     new_row,
 )
-from app.stores.sqlite_memory import Entry
+from app.stores.sqlite_memory import Entry, has_expired
 from app.stores.sqlite_work import Work
 
 HOLDER = """
@@ -38,13 +39,24 @@ KEEP = "UPDATE jobs SET kept_until = max(kept_until, ?) WHERE id = ?"
 Key = tuple[str, str, str]
 
 
+class New(NamedTuple):
+    """A job that is new. hold: why it is not ready, the gates included. turn: 0 when it is not."""
+
+    key: int
+    job: Job
+    hold: Hold
+    turn: int
+
+
 class Insertion:
     """Takes in the insertions of a batch, and writes their rows together."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._rows: list[Row] = []
-        self._arguments: list[Row] = []
+        self._new: list[New] = []
+        """What is not written yet."""
+        self._written = False
+        """Whether queries may have looked for it, or changes have made others ready."""
         self._gated: list[Entry] = []
         self._holders: dict[Key, str] = {}
         """Who has a unique key, of the jobs of this batch: tenant, task, key."""
@@ -165,20 +177,50 @@ class Insertion:
         if hold is Hold.PAUSED and not paused:
             # Let through the gates when its row is there: it may have to outrank others for that.
             self._gated.append(_entry_of(key, job))
-        self._rows.append(new_row(key, job, hold, turn))
-        self._arguments.append((key, job.arguments, job.shown))
+        self._new.append(New(key, job, hold, turn))
         work.histories.add(key, None, job)
 
     def flush(self) -> None:
         """Write the rows of what was taken in."""
         work = self._work
-        insert_rows(work.db, "jobs", JOB, self._rows)
-        insert_rows(work.db, "arguments", ARGUMENTS, self._arguments)
-        gated, self._rows, self._arguments, self._gated = self._gated, [], [], []
+        insert_rows(work.db, "jobs", JOB, [new_row(*new) for new in self._new])
+        arguments = [(key, job.arguments, job.shown) for key, job, _, _ in self._new]
+        insert_rows(work.db, "arguments", ARGUMENTS, arguments)
+        gated, self._new, self._gated, self._written = self._gated, [], [], True
         for entry in gated:
             work.entries[entry.job.id] = entry
         for entry in gated:
             work.move(entry, entry.job)
+
+    # -- claiming what is not written yet --------------------------------------
+
+    def may_wait(self, changed: Iterable[str]) -> bool:
+        """Tell whether nobody but a claim will look for the rows. changed: ids of jobs that events go to."""
+        return not self._gated and self._work.inserted.keys().isdisjoint(changed)
+
+    def claim(self, slot: Slot, free: int, event_for: Callable[[Job], Event]) -> list[Job] | None:
+        """Claim what is new and ready, so that it is written as running; None when a query has to tell.
+
+        That is when others may be ready too, when not all can be claimed, and when one has expired.
+        """
+        if self._written or not self._work.has_none_ready(slot):
+            return None
+        ready = [at for at, new in enumerate(self._new) if new.turn and new.job.slot == slot]
+        # In the order in which the query finds them.
+        ready.sort(key=lambda at: (-self._new[at].job.priority, self._new[at].turn, at))
+        jobs = [self._new[at].job for at in ready]
+        if len(jobs) > free or any(has_expired(job, self._work.now) for job in jobs):
+            return None
+        return [self._claim(at, event_for(job)) for at, job in zip(ready, jobs, strict=True)]
+
+    def _claim(self, at: int, event: Event) -> Job:
+        work, (key, job, hold, turn) = self._work, self._new[at]
+        entry = work.entries[job.id] = Entry(key, turn, None, job, job, job, (turn, None), whole=True)
+        work.apply(entry, (event,))
+        work.turns.serve(job.slot, job, turn)
+        entry.written = entry.job
+        self._new[at] = New(key, entry.job, hold, turn)
+        return entry.job
 
 
 def _entry_of(key: int, job: Job) -> Entry:

@@ -23,7 +23,11 @@ class Memory:
     last_position: int
     paused: frozenset[tuple[str, str]]
     """Tenant and queue."""
+    version: int
+    """SQLite's `data_version`, which is another one when another program has written to the database."""
     running: "RunningJobs"
+    drained: frozenset[Slot] = frozenset()
+    """Slots for which no job is ready."""
     permits: Permits = field(default_factory=Permits)
     slots: Mapping[str, Slot] | None = None
     """What jobs of the known tasks occupy; None before a worker has said so."""
@@ -75,27 +79,22 @@ class RunningJobs:
     """Running jobs as they were last written, so that their ends need not read them.
 
     Only those in their first attempt, as most are. Whoever is in work is not here, so a batch that
-    fails leaves nothing behind that is not so. version: SQLite's `data_version`, which is another one
-    when another program has written to the database: somebody may, with SQLite's own shell.
+    fails leaves nothing behind that is not so.
     """
 
-    def __init__(self, version: int) -> None:
-        self._version = version
+    def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def knows_any(self, ids: AbstractSet[str]) -> bool:
-        """Tell whether any of these jobs is here."""
-        return not self._entries.keys().isdisjoint(ids)
-
-    def take(self, ids: AbstractSet[str], version: int) -> dict[str, Entry]:
-        """Return, for work, those of the jobs that are here, by their ids. version: today's."""
-        if version != self._version:
-            self._version = version
-            self._entries.clear()
+    def take(self, ids: AbstractSet[str]) -> dict[str, Entry]:
+        """Return, for work, those of the jobs that are here, by their ids."""
         return {job_id: self._entries.pop(job_id) for job_id in ids & self._entries.keys()}
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._entries.clear()
 
     def keep(self, entry: Entry) -> None:
         """Take over what was committed of a job, if it runs."""
@@ -111,6 +110,11 @@ class RunningJobs:
 def has_past(job: Job) -> bool:
     """Tell whether a job has attempts that are read beside it: those before the current one."""
     return job.attempt > 1 or job.run > 1 or (job.attempt > 0 and job.started_at is None)
+
+
+def has_expired(job: Job, now: int) -> bool:
+    """Tell whether a job was to begin by a time that is over, and has not."""
+    return job.expires_at is not None and job.expires_at <= now and not job.attempt
 
 
 Found = tuple[Row, Entry]

@@ -11,7 +11,7 @@ from itertools import chain
 
 from app.core import State
 from app.jobs.lifecycle import Event, Logged, transition
-from app.jobs.model import GATES, Hold, Job
+from app.jobs.model import GATES, Hold, Job, Slot
 from app.stores.base import OperationFailedError
 from app.stores.counters import Deltas
 from app.stores.lanes import Turns
@@ -95,12 +95,15 @@ class Work:
         self.moving = memory.moving
         self.slots = memory.slots
         self.swept = memory.swept
+        self.drained: set[Slot] = set()
+        """Slots for which no job is ready after the claims."""
         self.inserted: dict[str, Job] = {}
         self.entries: dict[str, Entry] = {}
         self.ended: list[Job] = []
         """Of each run that has ended, the job as it was then."""
         self.erased: dict[str, Job] = {}
         """What was erased on request, as it was."""
+        self._notice_others()
 
     def remember(self) -> None:
         """Take over what was committed."""
@@ -111,8 +114,25 @@ class Work:
         memory.last_key, memory.last_position = self.last_key, self.histories.last_position
         memory.paused, memory.moving = self.paused, self.moving
         memory.slots, memory.swept = self.slots, self.swept
+        memory.drained = frozenset(self.drained)
         for entry in self.entries.values():
             memory.running.keep(entry)
+
+    def _notice_others(self) -> None:
+        """Forget what is known without asking when another program has written to the database.
+
+        Somebody may, with SQLite's own shell. Under the write lock, which the transaction has:
+        nobody writes between this and the use of it.
+        """
+        memory, version = self.memory, data_version(self.db)
+        if version != memory.version:
+            memory.version, memory.drained = version, frozenset()
+            memory.running.clear()
+
+    def has_none_ready(self, slot: Slot) -> bool:
+        """Tell whether it is known that no job is ready for a slot, but for those that are new."""
+        waiting = any(entry.job.ready and entry.job.slot == slot for entry in self.entries.values())
+        return slot in self.memory.drained and not waiting
 
     def changed(self) -> list[Job]:
         """Return the jobs that are new or not as they were, have said something, or were erased."""
@@ -127,7 +147,10 @@ class Work:
 
     def load(self, ids: Iterable[str]) -> None:
         """Take jobs into work, with all that `Store.get` shows of them."""
-        for row in select_jobs(self.db, list(self._take_running(set(ids)))):
+        wanted = set(ids)
+        known = self.memory.running.take(wanted)
+        self.entries.update(known)
+        for row in select_jobs(self.db, list(wanted - known.keys())):
             try:
                 entry = self.adopt(row)
                 if not entry.whole:
@@ -137,17 +160,6 @@ class Work:
                     raise
                 reason = f"job {shown_id(row[1])} cannot be read ({type(exc).__name__})"
                 raise OperationFailedError(reason) from exc
-
-    def _take_running(self, ids: set[str]) -> set[str]:
-        """Take into work those that are known because they run; return the others."""
-        running = self.memory.running
-        if not running.knows_any(ids):
-            return ids
-        # Under the write lock, which the transaction has: nobody writes between this and the use of it.
-        (version,) = self.db.execute("PRAGMA data_version").fetchone()
-        known = running.take(ids, version)
-        self.entries.update(known)
-        return ids - known.keys()
 
     def _complete(self, entry: Entry, row: Row) -> None:
         """Give a job what `find` does not read. row: of CALLED."""
@@ -379,6 +391,13 @@ class Work:
     def save_counters(self) -> None:
         """Write what has changed in the counts."""
         add_counts(self.db, [(*key, n) for key, n in self.deltas.take_unsaved().items() if n])
+
+
+def data_version(db: sqlite3.Connection) -> int:
+    """Return the number that changes when another connection has written to the database."""
+    version: int
+    (version,) = db.execute("PRAGMA data_version").fetchone()
+    return version
 
 
 def _is_of_the_database(exc: Exception) -> bool:

@@ -435,6 +435,17 @@ class StoreMachine(RuleBasedStateMachine):
     def claim(self, free: dict[Slot, int]) -> None:
         self.apply(Claim("worker", free))
 
+    @rule(data=st.data(), n=st.integers(0, 4), ending=st.none() | ENDINGS, free=FREE)
+    def submit_and_settle_while_slots_are_free(
+        self, data: st.DataObject, n: int, ending: Any, free: dict[Slot, int]
+    ) -> None:
+        """As a service does all day: the claim comes with what it finds."""
+        ended: list[Operation] = []
+        if ending is not None and self.count(state=State.RUNNING):
+            job = self.chosen(data, State.RUNNING)
+            ended = [Change(job.id, ending(job.token))]
+        self.apply(*[Insert([self.drawn_job(data)]) for _ in range(n)], *ended, Claim("worker", free))
+
     @precondition(lambda self: self.count(state=State.RUNNING))
     @rule(data=st.data(), ending=ENDINGS)
     def settle(self, data: st.DataObject, ending: Any) -> None:
