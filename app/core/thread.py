@@ -92,7 +92,7 @@ class _Threads(Backlog):
 
 
 class ThreadPoolExecutor(Executor, concurrent.futures.ThreadPoolExecutor):
-    """A pool of threads that grows to `max_workers` only when no idle one is there.
+    """A pool of threads that grows, to `max_workers` at most, when more calls wait than threads are idle.
 
     As with Future, it is derived from the standard library's only to be known as one:
     asyncio's `set_default_executor` insists on that.
@@ -189,7 +189,10 @@ class Crew(Backlog):
         self._calls: deque[_Call] = deque()
         self._idle: list[threading.Lock] = []
         self._coming = False
-        """Whether an idle thread was woken that has not come yet. Set under the lock."""
+        """Whether an idle thread was woken that has not come yet.
+
+        Set under the lock; taken back without it by whoever comes, also when `close` has woken it.
+        """
         self._threads: list[threading.Thread] = []
         self._hired = 0
         self._limit = limit
@@ -220,6 +223,7 @@ class Crew(Backlog):
         # It may withdraw, or `close` wake it, at any time.
         with suppress(IndexError):
             gate = self._idle.pop()
+            # Before the gate opens: after that it could undo what the thread says when it comes.
             self._coming = True
             gate.release()
 
@@ -281,7 +285,7 @@ class Crew(Backlog):
         self._idle.append(gate)
         if (self._calls or self._closed) and self._withdraw(gate):
             return bool(self._calls) or not self._over()
-        # Among the idle ones already: a call that comes meanwhile opens the gate and starts no thread.
+        # Among the idle ones already: a call that comes meanwhile counts on this thread, and starts none.
         COURTESY.give_way()
         gate.acquire()
         self._coming = False

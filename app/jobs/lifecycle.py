@@ -184,6 +184,11 @@ def transition(job: Job, event: Event, now: int) -> Job:
     return rule(job, event, now)
 
 
+def has_expired(job: Job, now: int) -> bool:
+    """Tell whether a job was to begin by a time that is over, and has not."""
+    return job.expires_at is not None and job.expires_at <= now and not job.attempt
+
+
 def backoff_after_loss(losses: int) -> int:
     """Return the microseconds that a job waits after its n-th loss: 1 s, 2 s, ..."""
     return SECOND << (losses - 1)
@@ -206,7 +211,7 @@ def _due(job: Job, _: Due, __: int) -> Job:
 
 
 def _expire(job: Job, _: Expired, now: int) -> Job:
-    if job.expires_at is None or job.expires_at > now or job.attempt:
+    if not has_expired(job, now):
         return job
     return _cancel_pending(job, CancelRequested(EXPIRED), now)
 

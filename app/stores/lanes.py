@@ -70,7 +70,10 @@ class Lanes:
 
     def share_of(self, lane: Lane) -> Share:
         """Return what a lane's tenant has on its level."""
-        return self._shares.setdefault(lane[:3], Share())
+        share = self._shares.get(lane[:3])
+        if share is None:
+            share = self._shares[lane[:3]] = Share()
+        return share
 
     def restore(self, lane: Lane, first: int, last: int) -> None:
         """Take note, after a start, of the turns that a lane's jobs have."""

@@ -131,6 +131,8 @@ class Grants:
 
 def held_by(job: Job, blocked_by: str | None, limits: Sequence[Limit]) -> Sequence[str]:
     """Return the limits of which a job has a permit. blocked_by: the one that it waits for."""
+    if limits is NO_LIMIT:
+        return ()
     names = [limit.name for limit in limits]
     if job.state is State.RUNNING or job.ready:
         return names

@@ -296,6 +296,13 @@ def select_attempts(db: sqlite3.Connection, key: int) -> tuple[Attempt, ...]:
     return tuple(map(attempt_of, db.execute(sql, (key,)).fetchall()))
 
 
+def data_version(db: sqlite3.Connection) -> int:
+    """Return the number that changes when another connection has written to the database."""
+    version: int
+    (version,) = db.execute("PRAGMA data_version").fetchone()
+    return version
+
+
 LANES = """
     SELECT {place}, priority, tenant, queue, coalesce(limit_key, ''), min(turn), max(turn) FROM jobs
     WHERE state = 'pending' AND hold = {hold} GROUP BY 1, 2, 3, 4, 5"""

@@ -37,11 +37,11 @@ from app.stores.counters import Counters
 from app.stores.figures import Counts, Recent
 from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
-from app.stores.rows import STATEMENTS, waiting_lanes
+from app.stores.rows import STATEMENTS, data_version, waiting_lanes
 from app.stores.sqlite_batch import Batch
 from app.stores.sqlite_memory import Memory, RunningJobs
 from app.stores.sqlite_reads import LAST_POSITION, Reads, reason_of
-from app.stores.sqlite_work import Work, data_version
+from app.stores.sqlite_work import Work
 
 LOGGER = logging.getLogger(__name__)
 

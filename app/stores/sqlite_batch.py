@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from app.jobs.errors import TransitionError
-from app.jobs.lifecycle import Claimed, Due, Event, Expired, Reopened
+from app.jobs.lifecycle import Claimed, Due, Event, Expired, Reopened, has_expired
 from app.jobs.model import Hold, Job, Slot
 from app.stores.base import (
     Answer,
@@ -29,7 +29,7 @@ from app.stores.base import (
 )
 from app.stores.rows import SELECT_JOB
 from app.stores.sqlite_insert import Insertion
-from app.stores.sqlite_memory import Entry, Found, has_expired
+from app.stores.sqlite_memory import Entry, Found
 from app.stores.sqlite_routes import Routes
 from app.stores.sqlite_sweep import Eraser
 from app.stores.sqlite_work import Work
@@ -62,7 +62,10 @@ READY_ELSEWHERE = READY.format(
 
 
 PLAIN = (Insert, Change, Claim)
-"""Operations that make jobs ready only under the eyes of `Work`, and look for no job but by its id."""
+"""Operations that need no row of a job that is new.
+
+They look it up by its id or its key, which the batch knows; and what they make ready is in `Work.entries`.
+"""
 
 
 class Batch:
@@ -162,8 +165,8 @@ class Batch:
 
     def _claim(self, operation: Claim) -> list[Job]:
         claimed: list[Job] = []
+        event_for = partial(self._event_for, worker=operation.worker)
         for slot, free in operation.free.items():
-            event_for = partial(self._event_for, worker=operation.worker)
             taken = self._insertion.claim(slot, free, event_for)
             if taken is None:
                 self._write()
@@ -193,8 +196,7 @@ class Batch:
                 entry.job, entry.whole = entry.job._replace(arguments=row[-2], shown=row[-1]), True
                 taken.append(entry.job)
         expired = any(entry.job.done for _, entry in found)
-        if expired:
-            work.admit()
+        if expired and work.admit():
             # Whom it has admitted may wait for any slot.
             work.drained.clear()
         work.save()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from app.jobs.lifecycle import Event
+from app.jobs.lifecycle import Event, has_expired
 from app.jobs.model import Hold, Job, Slot
 from app.stores.base import (
     ONCE_KEPT,
@@ -23,7 +23,7 @@ from app.stores.rows import (
     insert_rows,
     new_row,
 )
-from app.stores.sqlite_memory import Entry, has_expired
+from app.stores.sqlite_memory import Entry
 from app.stores.sqlite_work import Work
 
 HOLDER = """
@@ -56,7 +56,7 @@ class Insertion:
         self._new: list[New] = []
         """What is not written yet."""
         self._written = False
-        """Whether queries may have looked for it, or changes have made others ready."""
+        """Whether rows were written before the claims: others may have been made ready unseen."""
         self._gated: list[Entry] = []
         self._holders: dict[Key, str] = {}
         """Who has a unique key, of the jobs of this batch: tenant, task, key."""
@@ -205,7 +205,10 @@ class Insertion:
         """
         if self._written or not self._work.has_none_ready(slot):
             return None
-        ready = [at for at, new in enumerate(self._new) if new.turn and new.job.slot == slot]
+        # A claim before this one, in the same batch, may have taken some.
+        ready = [
+            at for at, new in enumerate(self._new) if new.turn and new.job.ready and new.job.slot == slot
+        ]
         # In the order in which the query finds them.
         ready.sort(key=lambda at: (-self._new[at].job.priority, self._new[at].turn, at))
         jobs = [self._new[at].job for at in ready]

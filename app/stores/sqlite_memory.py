@@ -27,7 +27,7 @@ class Memory:
     """SQLite's `data_version`, which is another one when another program has written to the database."""
     running: "RunningJobs"
     drained: frozenset[Slot] = frozenset()
-    """Slots for which no job is ready."""
+    """Slots for which the last claim has left nothing that may be claimed."""
     permits: Permits = field(default_factory=Permits)
     slots: Mapping[str, Slot] | None = None
     """What jobs of the known tasks occupy; None before a worker has said so."""
@@ -110,11 +110,6 @@ class RunningJobs:
 def has_past(job: Job) -> bool:
     """Tell whether a job has attempts that are read beside it: those before the current one."""
     return job.attempt > 1 or job.run > 1 or (job.attempt > 0 and job.started_at is None)
-
-
-def has_expired(job: Job, now: int) -> bool:
-    """Tell whether a job was to begin by a time that is over, and has not."""
-    return job.expires_at is not None and job.expires_at <= now and not job.attempt
 
 
 Found = tuple[Row, Entry]

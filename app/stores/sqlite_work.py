@@ -28,6 +28,7 @@ from app.stores.rows import (
     blocked_by_of,
     changed_by_sql,
     changed_by_sql_in,
+    data_version,
     delete_where,
     has_payload,
     id_to_text,
@@ -96,7 +97,7 @@ class Work:
         self.slots = memory.slots
         self.swept = memory.swept
         self.drained: set[Slot] = set()
-        """Slots for which no job is ready after the claims."""
+        """Slots for which the claims have left nothing that may be claimed."""
         self.inserted: dict[str, Job] = {}
         self.entries: dict[str, Entry] = {}
         self.ended: list[Job] = []
@@ -126,13 +127,15 @@ class Work:
         """
         memory, version = self.memory, data_version(self.db)
         if version != memory.version:
+            # At once, and not in `remember`: it is so even if this batch fails.
             memory.version, memory.drained = version, frozenset()
             memory.running.clear()
 
     def has_none_ready(self, slot: Slot) -> bool:
         """Tell whether it is known that no job is ready for a slot, but for those that are new."""
-        waiting = any(entry.job.ready and entry.job.slot == slot for entry in self.entries.values())
-        return slot in self.memory.drained and not waiting
+        return slot in self.memory.drained and not any(
+            entry.job.ready and entry.job.slot == slot for entry in self.entries.values()
+        )
 
     def changed(self) -> list[Job]:
         """Return the jobs that are new or not as they were, have said something, or were erased."""
@@ -391,13 +394,6 @@ class Work:
     def save_counters(self) -> None:
         """Write what has changed in the counts."""
         add_counts(self.db, [(*key, n) for key, n in self.deltas.take_unsaved().items() if n])
-
-
-def data_version(db: sqlite3.Connection) -> int:
-    """Return the number that changes when another connection has written to the database."""
-    version: int
-    (version,) = db.execute("PRAGMA data_version").fetchone()
-    return version
 
 
 def _is_of_the_database(exc: Exception) -> bool:

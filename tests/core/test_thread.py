@@ -100,7 +100,7 @@ def test_the_default_limit_is_that_of_the_standard_library(monkeypatch):
         assert ThreadPoolExecutor()._crew._limit == limit
 
 
-def test_idle_threads_come_one_after_the_other_and_all_that_are_needed(pool):
+def test_as_many_idle_threads_come_as_are_needed(pool):
     for count in (3, 3, 2):
         barrier = threading.Barrier(count)
         futures = [pool.submit(barrier.wait, SOON) for _ in range(count)]

@@ -444,7 +444,8 @@ class StoreMachine(RuleBasedStateMachine):
         if ending is not None and self.count(state=State.RUNNING):
             job = self.chosen(data, State.RUNNING)
             ended = [Change(job.id, ending(job.token))]
-        self.apply(*[Insert([self.drawn_job(data)]) for _ in range(n)], *ended, Claim("worker", free))
+        claims = [Claim("worker", free)] * data.draw(st.integers(1, 2))
+        self.apply(*[Insert([self.drawn_job(data)]) for _ in range(n)], *ended, *claims)
 
     @precondition(lambda self: self.count(state=State.RUNNING))
     @rule(data=st.data(), ending=ENDINGS)

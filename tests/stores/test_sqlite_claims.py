@@ -8,7 +8,7 @@ import pytest
 from app.core import State
 from app.jobs.errors import StaleTokenError
 from app.jobs.lifecycle import Released
-from app.jobs.model import SECOND, Hold, Slot
+from app.jobs.model import Hold, Slot
 from app.stores.base import Caps, Change, Claim, Insert, Pause, Recover
 from app.stores.sqlite import SqliteStore
 from tests.stores.driving import KNOWN, NOW, claim, get, insert, new_job, one, scheduled
@@ -96,6 +96,20 @@ def test_one_that_is_put_back_in_the_same_batch_keeps_its_turn(store):
     assert come(store) == [second.id]
 
 
+def test_two_claims_of_one_batch_share_what_comes(store):
+    claims = [Claim("worker", {Slot.THREAD: 1})] * 2
+    *_, first, second = store.apply([Insert([job := new_job()]), *claims], NOW).outcomes
+    assert ([found.id for found in first], second) == ([job.id], [])
+
+
+def test_one_that_gets_the_permit_of_one_that_came_too_late_is_found_whatever_its_slot(store):
+    one(store, Recover(KNOWN, {"plain": Caps(1, None)}))
+    late, waiting = new_job(slot=Slot.COROUTINE, expires_at=NOW), new_job()
+    store.apply([Insert([late]), Insert([waiting])], NOW)
+    assert claim(store, threads=1, coroutines=1) == []
+    assert come(store) == [waiting.id]
+
+
 def test_what_is_not_ready_is_not_claimed(store):
     one(store, Pause("ours", "shut", paused=True, limit=9))
     assert claim(store, threads=1) == []
@@ -128,7 +142,7 @@ def test_what_another_program_has_made_ready_is_found(store, tmp_path):
     assert claim(store, threads=1) == []
     with closing(sqlite3.connect(tmp_path / "jobs.db")) as other, other:
         other.execute("UPDATE jobs SET hold = 0")
-    second = new_job(run_at=NOW + 6 * SECOND)
+    second = new_job()
     assert set(come(store, second)) == {first.id, second.id}
 
 
