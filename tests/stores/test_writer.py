@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from app.core import State
+from app.core import Future, State
 from app.jobs.errors import JobFinishedError
 from app.jobs.lifecycle import CancelRequested, Succeeded
 from app.jobs.model import Slot
@@ -26,7 +26,7 @@ from app.stores.base import (
 )
 from app.stores.outbox import Outbox
 from app.stores.sqlite import SqliteStore
-from app.stores.writer import BATCH, Claimer, Writer
+from app.stores.writer import BATCH, MANY, REST, Claimer, Writer
 from tests.stores.driving import NOW, get, new_job
 
 SOON = 30  # seconds: a bound on waiting for what must come, never a delay
@@ -145,6 +145,23 @@ def test_a_loop_that_submits_after_the_end_is_refused(store):
 
     with pytest.raises(StoreUnavailableError, match="the service has stopped"):
         asyncio.run(submit())
+
+
+def test_only_after_a_batch_of_many_the_writer_rests(gated, monkeypatch):
+    store, writer = gated
+    rests = []
+    monkeypatch.setattr(
+        "app.stores.writer.sleep", lambda seconds: rests.append((seconds, len(store.batches)))
+    )
+    store.gate.release(10)
+    for size in (MANY, MANY - 1, 1):
+        futures = [Future() for _ in range(size)]
+        writer.submit_all([(Probe(), future) for future in futures])
+        for future in futures:
+            future.result(SOON)
+    writer.close()
+    # The first batch is the fixture's.
+    assert rests == [(REST, 2)]
 
 
 def test_a_batch_has_a_largest_size(gated):
