@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from weakref import finalize
 
@@ -16,6 +17,7 @@ from app.core.courtesy import COURTESY
 from app.core.errors import BrokenThreadPool
 from app.core.executor import AT_EXIT, Backlog, Executor, refuse_when, run_call
 from app.core.future import Future, run_all
+from app.core.starting import Starting
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,9 +51,9 @@ class _Threads(Backlog):
     """The live threads of a ThreadedExecutor."""
 
     def __init__(self, prefix: str) -> None:
-        # Reentrant: starting a thread makes objects, so the garbage collector may run, and
-        # finalizers may submit. Nothing here breaks when one thread starts within another's start.
+        # Reentrant: objects are made under it, so the garbage collector may run, and finalizers may submit.
         self._lock = threading.RLock()
+        self._starting = Starting(self._lock)
         self._live: set[threading.Thread] = set()
         self._closed = False
         self._prefix = prefix
@@ -63,9 +65,14 @@ class _Threads(Backlog):
         thread = threading.Thread(target=self._run, args=([call],), name=name, daemon=False)
         with self._lock:
             refuse_when(closed=self._closed, disowned=self.disowned)
-            # Started under the lock: `join` must not find a thread that has not begun.
-            thread.start()
+            # Now: it may have ended before this thread goes on after its start.
             self._live.add(thread)
+            self._starting.announce(thread)
+        self._starting.start(thread, partial(self._started, thread))
+
+    def _started(self, thread: threading.Thread, there: bool) -> None:
+        if not there:
+            self._live.discard(thread)
 
     def _run(self, box: list[_Call]) -> None:
         try:
@@ -79,6 +86,7 @@ class _Threads(Backlog):
             self._closed = True
 
     def join(self) -> None:
+        self._starting.wait()
         with self._lock:
             live = list(self._live)
         for thread in live:
@@ -87,6 +95,7 @@ class _Threads(Backlog):
     def disown(self) -> None:
         super().disown()
         self._lock = threading.RLock()
+        self._starting = Starting(self._lock)
         self._closed = True
         self._live = set()
 
@@ -177,15 +186,16 @@ class Crew(Backlog):
     call, or `put` comes later and refuses. `close` itself takes no lock, because the
     garbage collector may call it, for a dropped pool, at any place.
 
-    The lock is reentrant: starting a thread makes objects, so the garbage collector
-    may run in `put`, and a finalizer may submit to this same pool. `put` leaves
-    everything in order before each call that it makes.
+    The lock is reentrant: objects are made under it, so the garbage collector may run in
+    `put`, and a finalizer may submit to this same pool. `put` leaves everything in order
+    before each call that it makes, and starts a thread when it has let go of the lock.
     """
 
     def __init__(
         self, limit: int, prefix: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
     ) -> None:
         self._lock = threading.RLock()
+        self._starting = Starting(self._lock)
         self._calls: deque[_Call] = deque()
         self._idle: list[threading.Lock] = []
         self._coming = False
@@ -210,8 +220,10 @@ class Crew(Backlog):
             self._calls.append(call)
             if self._idle and not self._coming:
                 self._wake_one()
-            if len(self._calls) > len(self._idle) + self._coming and self._hired < self._limit:
-                self._hire(call)
+            more = len(self._calls) > len(self._idle) + self._coming and self._hired < self._limit
+            thread = self._hire() if more else None
+        if thread is not None:
+            self._start(thread, call)
 
     def _refuse_call(self) -> None:
         if self._broken is not None:
@@ -227,30 +239,43 @@ class Crew(Backlog):
             self._coming = True
             gate.release()
 
-    def _hire(self, call: _Call) -> None:
-        """Start a thread. The lock is held. When none can be had, the others must do, if any."""
+    def _hire(self) -> threading.Thread:
+        """Return a thread that this one has to start. The lock is held."""
         name = f"{self._prefix}_{self._hired}"
-        # Counted first: a finalizer that submits during the start must not hire this one again.
+        # Counted now: whoever submits during the start must not hire this one again.
         self._hired += 1
         thread = threading.Thread(target=self._work, name=name, daemon=False)
+        self._starting.announce(thread)
+        return thread
+
+    def _start(self, thread: threading.Thread, call: _Call) -> None:
+        """Start a thread. When none can be had, the others must do; with none, the call is refused."""
         try:
-            thread.start()
-        except RuntimeError:
+            self._starting.start(thread, partial(self._started, thread))
+        except RuntimeError as exc:
+            if self._is_orphan(call, str(exc)):
+                raise
+
+    def _started(self, thread: threading.Thread, there: bool) -> None:
+        if there:
+            self._threads.append(thread)
+        else:
+            # A thread that was counted and is not there would never take a call.
             self._hired -= 1
-            if self._threads:
-                return
-            # Nobody has ever been there to take it, but for a thread whose start was interrupted.
-            with suppress(ValueError):
-                self._calls.remove(call)
-            raise
-        except BaseException:
-            # Ctrl-C. A thread that was counted and is not there would never take a call.
-            if thread.ident is None:
-                self._hired -= 1
-            else:
-                self._threads.append(thread)
-            raise
-        self._threads.append(thread)
+
+    def _is_orphan(self, call: _Call, reason: str) -> bool:
+        """Tell whether nobody will take a call; then nobody takes what was submitted meanwhile either."""
+        with self._lock:
+            if self._threads or self._starting:
+                return False
+            orphans, mine = [other for other in self._calls if other is not call], call in self._calls
+            self._calls.clear()
+        for future, *_ in orphans:
+            run_call(future, self._fail, (reason,), {})
+        return mine
+
+    def _fail(self, reason: str) -> None:
+        raise RuntimeError(reason)
 
     def _work(self) -> None:
         if self._initialize():
@@ -354,6 +379,7 @@ class Crew(Backlog):
 
     def join(self) -> None:
         """See Backlog.join; a call that waits for its own crew is not waited for."""
+        self._starting.wait()
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
@@ -363,6 +389,7 @@ class Crew(Backlog):
         """See Backlog.disown."""
         super().disown()
         self._lock = threading.RLock()
+        self._starting = Starting(self._lock)
         self._closed = True
         # The deque stays the same: the thread that forked may be one of ours, and has it in a variable.
         self._parents_calls = list(self._calls)

@@ -18,6 +18,7 @@ from app.core import (
 )
 from app.core import executor as executor_module
 from app.core import thread as thread_module
+from app.core.starting import Starting
 from tests.core.future_contract import SOON
 
 KINDS = [ThreadedExecutor, ThreadPoolExecutor]
@@ -368,6 +369,54 @@ def test_a_finalizer_does_not_make_a_pool_grow_beyond_its_limit(monkeypatch):
     pool.shutdown()
 
 
+# -- threads that are being started
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_thread_that_has_not_begun_yet_can_submit(kind, monkeypatch):
+    """As a finalizer does when the garbage collector comes in there."""
+    executor = kind()
+    early = []
+    begin = threading.Thread._bootstrap_inner
+
+    def submit_and_begin(self):
+        if not early:
+            early.append(None)
+            early.append(executor.submit(name_of_thread))
+        begin(self)
+
+    monkeypatch.setattr(threading.Thread, "_bootstrap_inner", submit_and_begin)
+    assert executor.submit(lambda: 5).result(SOON) == 5
+    assert early[1].result(SOON)
+    executor.shutdown()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shutdown_waits_for_a_thread_that_is_being_started(kind, monkeypatch):
+    executor = kind(thread_name_prefix="late")
+    starting, waiting, ended = threading.Event(), threading.Event(), []
+    start, wait = threading.Thread.start, Starting.wait
+
+    def start_late(self):
+        if self.name.startswith("late"):
+            starting.set()
+            assert waiting.wait(SOON)
+        start(self)
+
+    def wait_and_tell(self):
+        waiting.set()
+        wait(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    monkeypatch.setattr(Starting, "wait", wait_and_tell)
+    submitter = threading.Thread(target=lambda: executor.submit(ended.append, "call"))
+    submitter.start()
+    assert starting.wait(SOON)
+    executor.shutdown()
+    assert ended == ["call"]
+    submitter.join()
+
+
 # -- no more threads
 
 
@@ -385,6 +434,24 @@ def test_submit_raises_when_there_can_be_no_thread_at_all(kind, monkeypatch):
     assert threads_of(executor) == []
     assert executor.submit(name_of_thread).result(SOON)
     executor.shutdown()
+
+
+def test_what_was_submitted_during_a_start_that_fails_fails_too(monkeypatch):
+    pool = ThreadPoolExecutor(1)
+    meanwhile = []
+
+    def submit_and_fail(self):
+        meanwhile.append(pool.submit(name_of_thread))
+        cannot_start(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", submit_and_fail)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            pool.submit(name_of_thread)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        meanwhile[0].result(SOON)
+    assert pool.submit(name_of_thread).result(SOON)
+    pool.shutdown()
 
 
 def test_a_pool_that_cannot_grow_makes_do_with_the_threads_it_has(pool, monkeypatch):
@@ -587,6 +654,7 @@ def test_submit_at_the_interpreters_exit_is_refused():
     done = run_script("""
 import threading
 from app.core import ThreadPoolExecutor, ThreadedExecutor
+from app.core.starting import Starting
 from app.core.executor import AT_EXIT
 pool, other, exiting = ThreadPoolExecutor(1), ThreadedExecutor(), threading.Event()
 class Watch(type(AT_EXIT)):
