@@ -99,7 +99,8 @@ class Batch:
         for index, operation in enumerate(operations):
             if isinstance(operation, Claim):
                 outcomes[index] = self._claim(operation)
-        self._write()
+        self._insertion.flush()
+        work.save()
         work.save_counters()
         return Applied(outcomes, work.changed(), tuple(work.inserted.values()), tuple(work.ended))
 
@@ -109,12 +110,10 @@ class Batch:
                 outcomes[index] = self._insertion.add(operation)
         plain = all(isinstance(operation, PLAIN) for operation in operations)
         changed = (operation.id for operation in operations if isinstance(operation, Change))
+        if not plain:
+            self._work.drained_before = frozenset()
         if not (plain and self._insertion.may_wait(changed)):
             self._insertion.flush()
-
-    def _write(self) -> None:
-        self._insertion.flush()
-        self._work.save()
 
     def _probe(self, _: Probe) -> None:
         self._work.db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (self._work.now,))
@@ -169,7 +168,7 @@ class Batch:
         for slot, free in operation.free.items():
             taken = self._insertion.claim(slot, free, event_for)
             if taken is None:
-                self._write()
+                self._insertion.flush()
                 taken = self._claim_stored(slot, free, event_for)
             if len(taken) < free:
                 self._work.drained.add(slot)
@@ -186,6 +185,7 @@ class Batch:
     def _claim_some(self, slot: Slot, free: int, event_for: Callable[[Job], Event], taken: list[Job]) -> bool:
         """Claim for free slots; tell whether there is reason to do it again."""
         work = self._work
+        work.save_before_claim()
         found = self._ready(slot, free)
         for row, entry in found:
             event = event_for(entry.job)
@@ -199,7 +199,6 @@ class Batch:
         if expired and work.admit():
             # Whom it has admitted may wait for any slot.
             work.drained.clear()
-        work.save()
         return expired
 
     def _ready(self, slot: Slot, free: int) -> list[Found]:

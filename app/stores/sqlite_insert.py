@@ -55,8 +55,8 @@ class Insertion:
         self._work = work
         self._new: list[New] = []
         """What is not written yet."""
-        self._written = False
-        """Whether rows were written before the claims: others may have been made ready unseen."""
+        self._written: set[Slot] = set()
+        """Slots for which something ready was written, so that a query has to tell what is."""
         self._gated: list[Entry] = []
         self._holders: dict[Key, str] = {}
         """Who has a unique key, of the jobs of this batch: tenant, task, key."""
@@ -186,7 +186,8 @@ class Insertion:
         insert_rows(work.db, "jobs", JOB, [new_row(*new) for new in self._new])
         arguments = [(key, job.arguments, job.shown) for key, job, _, _ in self._new]
         insert_rows(work.db, "arguments", ARGUMENTS, arguments)
-        gated, self._new, self._gated, self._written = self._gated, [], [], True
+        self._written |= {new.job.slot for new in self._new if new.turn and new.job.ready}
+        gated, self._new, self._gated = self._gated, [], []
         for entry in gated:
             work.entries[entry.job.id] = entry
         for entry in gated:
@@ -203,7 +204,7 @@ class Insertion:
 
         That is when others may be ready too, when not all can be claimed, and when one has expired.
         """
-        if self._written or not self._work.has_none_ready(slot):
+        if slot in self._written or not self._work.has_none_ready(slot):
             return None
         # A claim before this one, in the same batch, may have taken some.
         ready = [

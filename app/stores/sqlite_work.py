@@ -105,6 +105,8 @@ class Work:
         self.erased: dict[str, Job] = {}
         """What was erased on request, as it was."""
         self._notice_others()
+        self.drained_before = memory.drained
+        """The same before this batch; nothing, when an operation of it may make jobs ready unseen."""
 
     def remember(self) -> None:
         """Take over what was committed."""
@@ -133,7 +135,7 @@ class Work:
 
     def has_none_ready(self, slot: Slot) -> bool:
         """Tell whether it is known that no job is ready for a slot, but for those that are new."""
-        return slot in self.memory.drained and not any(
+        return slot in self.drained_before and not any(
             entry.job.ready and entry.job.slot == slot for entry in self.entries.values()
         )
 
@@ -390,6 +392,13 @@ class Work:
             ("job", *ATTEMPT),
             list(chain.from_iterable(entry.new_attempts() for entry in dirty)),
         )
+
+    def save_before_claim(self) -> None:
+        """Write what has changed, if a query for ready jobs would find it to be otherwise."""
+        if any(
+            entry.is_dirty and (entry.job.ready or entry.written.ready) for entry in self.entries.values()
+        ):
+            self.save()
 
     def save_counters(self) -> None:
         """Write what has changed in the counts."""
