@@ -88,7 +88,8 @@ class _Threads(Backlog):
     def join(self) -> None:
         self._starting.wait()
         with self._lock:
-            live = list(self._live)
+            # But for one that this thread is about to start: it has come here out of that.
+            live = [thread for thread in self._live if thread.ident is not None]
         for thread in live:
             _join_other(thread)
 
@@ -253,7 +254,7 @@ class Crew(Backlog):
         try:
             self._starting.start(thread, partial(self._started, thread))
         except RuntimeError as exc:
-            if self._is_orphan(call, str(exc)):
+            if self._give_up(call, str(exc)):
                 raise
 
     def _started(self, thread: threading.Thread, there: bool) -> None:
@@ -263,19 +264,16 @@ class Crew(Backlog):
             # A thread that was counted and is not there would never take a call.
             self._hired -= 1
 
-    def _is_orphan(self, call: _Call, reason: str) -> bool:
-        """Tell whether nobody will take a call; then nobody takes what was submitted meanwhile either."""
+    def _give_up(self, call: _Call, reason: str) -> bool:
+        """When nobody will take any call, fail all but this one; tell whether this one waits too."""
         with self._lock:
             if self._threads or self._starting:
                 return False
-            orphans, mine = [other for other in self._calls if other is not call], call in self._calls
+            waits = call in self._calls
+            orphans = deque(other for other in self._calls if other is not call)
             self._calls.clear()
-        for future, *_ in orphans:
-            run_call(future, self._fail, (reason,), {})
-        return mine
-
-    def _fail(self, reason: str) -> None:
-        raise RuntimeError(reason)
+        _fail_all(orphans, partial(RuntimeError, reason))
+        return waits
 
     def _work(self) -> None:
         if self._initialize():
@@ -347,11 +345,7 @@ class Crew(Backlog):
             orphans = deque(self._calls)
             self._calls.clear()
         self.close()
-        while orphans:
-            run_call(orphans.popleft()[0], self._refuse, (), {})
-
-    def _refuse(self) -> None:
-        raise self._breakage()
+        _fail_all(orphans, self._breakage)
 
     def _breakage(self) -> BrokenExecutor:
         error = BrokenThreadPool("A thread initializer failed, the thread pool is not usable anymore")
@@ -395,6 +389,17 @@ class Crew(Backlog):
         self._parents_calls = list(self._calls)
         self._calls.clear()
         self._idle, self._threads = [], []
+
+
+def _fail_all(calls: deque[_Call], make_error: Callable[[], BaseException]) -> None:
+    """Fail calls that nobody will run, each by an exception of its own."""
+
+    def refuse() -> None:
+        raise make_error()
+
+    while calls:
+        # In no variable: the exception's traceback leads here.
+        run_call(calls.popleft()[0], refuse, (), {})
 
 
 def _join_other(thread: threading.Thread) -> None:

@@ -417,6 +417,22 @@ def test_shutdown_waits_for_a_thread_that_is_being_started(kind, monkeypatch):
     submitter.join()
 
 
+def test_a_shutdown_that_comes_out_of_a_start_does_not_wait_for_that_thread(monkeypatch):
+    """As when a finalizer comes in there."""
+    executor, start, left = ThreadedExecutor(), threading.Thread.start, []
+
+    def shut_down_and_start(self):
+        executor.shutdown()
+        left.append("shutdown")
+        start(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", shut_down_and_start)
+        future = executor.submit(name_of_thread)
+    assert left == ["shutdown"]
+    assert future.result(SOON)
+
+
 # -- no more threads
 
 
