@@ -1,7 +1,7 @@
 """How a thread that completes futures wakes the coroutines that await them."""
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -21,12 +21,17 @@ class WakeUps:
 
     def __init__(self) -> None:
         # No reference to the loop: it is the weak key that this object hangs on.
-        self._ready: deque[asyncio.Future[None]] = deque()
+        self._ready: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._scheduled = False
 
-    def add(self, waiter: "asyncio.Future[None]") -> None:
-        """Have `waiter` completed on its loop's thread. Called from any thread."""
-        self._ready.append(waiter)
+    def add(
+        self, waiter: "asyncio.Future[Any]", result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        """Have `waiter` completed on its loop's thread, unless it was cancelled. Called from any thread.
+
+        exception: what it is completed with in place of the result, unless that is None.
+        """
+        self._ready.append((waiter, result, exception))
         if self._scheduled:
             return
         self._scheduled = True
@@ -41,9 +46,13 @@ class WakeUps:
         self._scheduled = False
         # No more than is there now: what comes later has scheduled a drain of its own.
         for _ in range(len(self._ready)):
-            waiter = self._ready.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+            waiter, result, exception = self._ready.popleft()
+            if waiter.done():
+                continue
+            if exception is None:
+                waiter.set_result(result)
+            else:
+                waiter.set_exception(exception)
 
 
 _WAKE_UPS: "WeakKeyDictionary[asyncio.AbstractEventLoop, WakeUps]" = WeakKeyDictionary()

@@ -5,13 +5,13 @@ result) are carried as text, exactly as they are stored: no layer between the on
 that writes them and the one that reads them parses them again.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from enum import IntFlag, StrEnum
 from typing import NamedTuple
 
 from app.core import State
+from app.jobs.entropy import Entropy
 
 Clock = Callable[[], int]
 """Returns the wall clock's time in microseconds since the epoch."""
@@ -198,12 +198,15 @@ class Job(NamedTuple):
         return self.cancellation is not None and self.state is State.RUNNING
 
 
-def new_id(now: int, entropy: Callable[[int], bytes] = os.urandom) -> str:
+_ENTROPY = Entropy(10)
+
+
+def new_id(now: int, entropy: Callable[[], bytes] = _ENTROPY) -> str:
     """Return a new UUIDv7 (RFC 9562, section 5.7) of the time `now`, in microseconds.
 
-    entropy: returns that many random bytes.
+    entropy: returns ten random bytes.
     """
-    tail = int.from_bytes(entropy(10), "big")
+    tail = int.from_bytes(entropy(), "big")
     millis = now // 1000 & 0xFFFF_FFFF_FFFF
     value = millis << 80 | 0x7 << 76 | (tail >> 64 & 0xFFF) << 64 | 0b10 << 62 | tail & 0x3FFF_FFFF_FFFF_FFFF
     text = f"{value:032x}"

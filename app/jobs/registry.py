@@ -82,7 +82,7 @@ class TaskDefinition:
         """
         return self.found_in or self.fn.__module__
 
-    @property
+    @cached_property
     def slot(self) -> Slot:
         """What it occupies while it runs."""
         return Slot(self.executor) if self.kind is Kind.PLAIN else Slot.COROUTINE

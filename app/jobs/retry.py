@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from app.jobs.model import SECOND, Backoff
 
@@ -67,7 +68,7 @@ class Retry:
             if not (isinstance(cls, type) and issubclass(cls, BaseException)):
                 raise TypeError(f"on and never name exception classes, and {cls!r} is none")
 
-    @property
+    @cached_property
     def waits(self) -> Backoff:
         """The part that travels with a job."""
         return Backoff(self.backoff, self.factor, self.max_backoff, self.jitter)

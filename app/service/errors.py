@@ -17,8 +17,8 @@ Errors of jobs (UnknownTaskError, InvalidArgumentsError, JobFinishedError, JobNo
 JobNotRetriableError, JobNotDoneError) pass through.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from app.jobs.errors import Fault
 from app.stores import base
@@ -97,14 +97,28 @@ _OWN: tuple[tuple[type[base.StoreError], type[ServiceError]], ...] = (
 )
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class _Translation:
+    """Keeps nothing, so that one is enough: a context manager made of a generator costs a dozen calls."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        if isinstance(exc, base.StoreError):
+            raise _translation(exc) from exc
+
+
+_TRANSLATION = _Translation()
+
+
+def translated() -> AbstractContextManager[None]:
     """Turn the store's errors into this layer's."""
-    try:
-        yield
-    except base.StoreError as exc:
-        for theirs, ours in _OWN:
-            if isinstance(exc, theirs):
-                raise ours(*exc.args) from exc
-        # What exactly is wrong is in the log; a caller shall see no path and no SQL.
-        raise StoreDownError("the store cannot be used at the moment") from exc
+    return _TRANSLATION
+
+
+def _translation(exc: base.StoreError) -> ServiceError:
+    for theirs, ours in _OWN:
+        if isinstance(exc, theirs):
+            return ours(*exc.args)
+    # What exactly is wrong is in the log; a caller shall see no path and no SQL.
+    return StoreDownError("the store cannot be used at the moment")

@@ -147,7 +147,7 @@ class Service:
         stored: list[Job] | Replayed = await self._write(Insert(jobs, self._limits, once))
         if isinstance(stored, Replayed):
             return Submitted(stored.jobs, replayed=True)
-        return Submitted(stored, new=not {job.id for job in jobs}.isdisjoint(job.id for job in stored))
+        return Submitted(stored, new=_has_any(stored, jobs))
 
     def _refuse_when_draining(self) -> None:
         if self._draining:
@@ -291,6 +291,12 @@ class Service:
                 await asyncio.wait_for(_result(self._writer.submit(Probe())), PROBE_TIMEOUT)
             except TimeoutError:
                 raise StoreDownError("the store has not answered for some seconds") from None
+
+
+def _has_any(stored: Sequence[Job], jobs: Sequence[Job]) -> bool:
+    """Tell whether any of these jobs is stored, and not another one in its place."""
+    # The ids only when it is not the usual case: all of them are.
+    return stored == jobs or not {job.id for job in jobs}.isdisjoint(job.id for job in stored)
 
 
 async def _result(future: Any) -> Any:

@@ -18,6 +18,8 @@ LARGE = 1000
 # Made once: `json.dumps` makes an encoder for each call that has options.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
+_NO_ARGUMENTS = _encode({"args": [], "kwargs": {}})
+
 
 class Submission(NamedTuple):
     """What a caller wants run.
@@ -154,7 +156,7 @@ def new_jobs(tenant: str, checked: Sequence[Checked], now: int) -> list[Job]:
 
 def _is_large(submission: Submission) -> bool:
     values = (*submission.args, *submission.kwargs.values())
-    return any(
+    return bool(values) and any(
         isinstance(value, (list, dict)) and (len(value) > LARGE or _is_deep(value)) for value in values
     )
 
@@ -166,4 +168,6 @@ def _is_deep(value: list[Any] | dict[str, Any]) -> bool:
 
 
 def _arguments(submission: Submission) -> str:
+    if not (submission.args or submission.kwargs):
+        return _NO_ARGUMENTS
     return _encode({"args": submission.args, "kwargs": submission.kwargs})

@@ -3,11 +3,9 @@
 import logging
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 
-from app.core import Future
 from app.jobs.lifecycle import Failed, Released
-from app.jobs.model import Failure, Job
+from app.jobs.model import Failure
 from app.jobs.points import reached
 from app.stores.base import Change, OperationFailedError, StoreUnavailableError
 from app.stores.ticker import CallLater, Retry
@@ -44,7 +42,7 @@ class Settler:
 
     def settle(self, change: Change) -> None:
         """Hand in a settlement; from any thread."""
-        self._writer.submit(change).add_done_callback(partial(self._answered, change))
+        self._writer.submit_all([(change, _Settlement(change, self._answered))])
         reached("settlement-handed-in")
 
     def close(self) -> None:
@@ -54,8 +52,7 @@ class Settler:
         """
         self._repeat()
 
-    def _answered(self, change: Change, future: Future[Job]) -> None:
-        exception = future.exception()
+    def _answered(self, change: Change, exception: BaseException | None) -> None:
         if isinstance(exception, StoreUnavailableError):
             self._trouble.met(str(exception))
             # In this order: either the call that was asked for already finds it, or another is asked for.
@@ -90,3 +87,22 @@ class Settler:
         return len(change.events) == 1 and (
             isinstance(event, Released) or (isinstance(event, Failed) and event.failure is self._unstorable)
         )
+
+
+class _Settlement:
+    """Who is told what becomes of a settlement. Every job has one, and needs nothing more of a Future."""
+
+    __slots__ = ("_answered", "_change")
+
+    def __init__(self, change: Change, answered: Callable[[Change, BaseException | None], object]) -> None:
+        self._change = change
+        self._answered = answered
+
+    def set_running_or_notify_cancel(self) -> bool:
+        return True
+
+    def set_result(self, _: object) -> None:
+        self._answered(self._change, None)
+
+    def set_exception(self, exception: BaseException) -> None:
+        self._answered(self._change, exception)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, Protocol
 
 from app.core import Future
 from app.jobs.model import Clock, Job
@@ -44,8 +44,22 @@ batch would be smaller, take as long, and hold up the answers of this one: of 3,
 half are answered a quarter sooner for the rest, and as many can be answered as without.
 """
 
-Item = tuple[Operation, Future[Any]]
-"""An operation, and the future of what becomes of it."""
+
+class Recipient(Protocol):
+    """Who is told, on the writer's thread, what becomes of an operation. A Future is one."""
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Take note that its batch is begun; False when it is not to be carried out any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Take what the operation promises, now that it is durable."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Take the refusal, StoreUnavailableError or OperationFailedError. It is nobody else's."""
+
+
+Item = tuple[Operation, Recipient]
+"""An operation, and who is told what becomes of it."""
 
 
 class Claimer:
@@ -143,7 +157,7 @@ class Writer:
         while going:
             batch: list[Item] = []
             going = self._gather(batch)
-            # From here on a future can no longer be cancelled under the writer's hands.
+            # From here on a future among them can no longer be cancelled under the writer's hands.
             batch = [item for item in batch if item[1].set_running_or_notify_cancel()]
             if batch:
                 _shielded(self._commit, batch)
@@ -237,14 +251,14 @@ class Writer:
             _shielded(follower, applied)
         for listener in self._listeners:
             _shielded(listener, applied.changed)
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            _shielded(_resolve, future, outcome)
+        for (_, recipient), outcome in zip(batch, outcomes, strict=True):
+            _shielded(_tell, recipient, outcome)
 
 
 def _shielded(call: Callable[..., object], *args: Any) -> None:
     """Make a call of which nothing may escape.
 
-    Everything depends on the writer's thread, and every future of a batch on its being
+    Everything depends on the writer's thread, and everybody of a batch on its being
     told; what a listener or a callback of somebody's raises must end neither.
     """
     try:
@@ -253,14 +267,14 @@ def _shielded(call: Callable[..., object], *args: Any) -> None:
         LOGGER.exception("the writer goes on after an error")
 
 
-def _resolve(future: Future[Any], outcome: Answer | Refusal) -> None:
+def _tell(recipient: Recipient, outcome: Answer | Refusal) -> None:
     if isinstance(outcome, Exception):
-        future.set_exception(outcome)
+        recipient.set_exception(outcome)
     else:
-        future.set_result(outcome)
+        recipient.set_result(outcome)
 
 
 def _refuse(batch: Sequence[Item], error: type[StoreError], message: str) -> None:
-    for _, future in batch:
+    for _, recipient in batch:
         # One each: a shared exception would gather the traceback of everybody who raises it.
-        _shielded(future.set_exception, error(message))
+        _shielded(recipient.set_exception, error(message))

@@ -47,7 +47,7 @@ def new_job(**changes: Any) -> Job:
         "run_at": NOW,
         **changes,
     }
-    return Job(id=new_id(NOW, lambda n: number.to_bytes(n, "big")), **given)
+    return Job(id=new_id(NOW, lambda: number.to_bytes(10, "big")), **given)
 
 
 def scheduled(seconds: float, **changes: Any) -> Job:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from app.core import Future
 from app.jobs.errors import StaleTokenError
 from app.jobs.lifecycle import Failed, Progressed, Released, Succeeded
 from app.jobs.model import Failure, Progress
@@ -28,18 +27,17 @@ class Bench:
             lambda change, exception: self.settled.append((change, exception)),
         )
 
-    def submit(self, change):
-        future = Future()
-        self.handed_in.append((change, future))
-        return future
+    def submit_all(self, items):
+        self.handed_in += items
 
     def answer(self, exception=None):
         """Answer the first settlement that was handed in, and return it."""
-        change, future = self.handed_in.pop(0)
+        change, recipient = self.handed_in.pop(0)
+        assert recipient.set_running_or_notify_cancel()
         if exception is None:
-            future.set_result(None)
+            recipient.set_result(None)
         else:
-            future.set_exception(exception)
+            recipient.set_exception(exception)
         return change
 
 
@@ -88,12 +86,11 @@ def test_ends_that_are_kept_are_told_once_and_not_each_by_itself(bench, caplog):
 
 
 def test_what_fails_at_once_waits_for_the_next_time(bench):
-    def refuse(change):
-        future = Future()
-        future.set_exception(DOWN)
-        return future
+    def refuse(items):
+        [(_, recipient)] = items
+        recipient.set_exception(DOWN)
 
-    bench.submit = refuse
+    bench.submit_all = refuse
     bench.settler.settle(success())
     bench.later.pop()()
     assert (len(bench.later), bench.settled) == (1, [])

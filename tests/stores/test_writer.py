@@ -128,12 +128,26 @@ def test_what_a_loop_submits_in_one_turn_is_one_batch_of_its_own(gated):
     async def submit():
         outbox = Outbox(writer)
         futures = [outbox.submit(Insert([new_job()])) for _ in range(40)]
-        assert not any(future.running() for future in futures)
         store.gate.release(2)
         return [await future for future in futures]
 
     assert len(asyncio.run(submit())) == 40
     assert [len(batch) for batch in store.batches] == [1, 40]
+
+
+def test_whoever_stops_waiting_leaves_the_operation_to_be_carried_out(gated):
+    store, writer = gated
+
+    async def submit():
+        outbox = Outbox(writer)
+        left, other = outbox.submit(Insert([new_job()])), outbox.submit(Probe())
+        left.cancel()
+        store.gate.release(2)
+        await other
+        return left
+
+    assert asyncio.run(submit()).cancelled()
+    assert [len(batch) for batch in store.batches] == [1, 2]
 
 
 def test_a_loop_that_submits_after_the_end_is_refused(store):
