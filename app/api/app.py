@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import docs, event_operations, openapi, operations, statistics_operations
 from app.api.changes import ChangeRoutes
@@ -69,6 +69,14 @@ class Application(FastAPI):
         self.calls = Calls()
         # Below Starlette's own layer, which would answer an error before the outer one sees it.
         self.add_middleware(Failsafe)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request: what FastAPI looks at before, root path and telemetry, is not used here."""
+        if scope["type"] != "http" or self.middleware_stack is None:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return what a request passes through, our own layers first."""

@@ -1,6 +1,7 @@
 """The outermost ASGI layers: HEAD wherever GET is, and an answer whatever happens."""
 
 import logging
+from collections.abc import Awaitable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,16 +21,16 @@ class HeadAsGet:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Turn HEAD into GET on the way in, and drop the body on the way out."""
+        # Itself no coroutine, which all others would have to be awaited through.
         if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
 
         async def send_head(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        await self._app({**scope, "method": "GET", HEAD: True}, receive, send_head)
+        return self._app({**scope, "method": "GET", HEAD: True}, receive, send_head)
 
 
 class Failsafe:

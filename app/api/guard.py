@@ -9,7 +9,7 @@ No CORS header is ever sent.
 
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -41,15 +41,14 @@ class Guard:
         self._keys = [(key.tenant, key.secret.get_secret_value().encode()) for key in keys]
         self._any_host = any_host
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Let a request through, or answer it with a problem."""
         if scope["type"] == "http":
             try:
                 scope[TENANT] = self._tenant(scope)
             except ProblemError as problem:
-                await problem.response(scope["path"])(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+                return problem.response(scope["path"])(scope, receive, send)
+        return self._app(scope, receive, send)
 
     def _tenant(self, scope: Scope) -> str:
         if self._keys:

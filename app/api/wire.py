@@ -6,11 +6,13 @@ That costs a stranger nothing, because it comes before any key is looked at.
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.api.kinds import KINDS
+from app.api.whole import WHOLE, Headers
 
 MAX_FRAMING = 64 * 1024
 """Bytes at a stretch that bring no request further; those of a read that does are not counted."""
@@ -74,9 +76,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Take note that the head is here."""
+        """Take note that the head is here, and offer whoever answers to take the answer whole."""
         self._advance()
         super().on_headers_complete()
+        self.scope[WHOLE] = partial(self._give_whole, self.cycle)  # type: ignore[literal-required]
 
     def on_body(self, body: bytes) -> None:
         """Take note of a piece of the body."""
@@ -117,6 +120,31 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def _give_whole(self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
+        """Send an answer at once, as its cycle does by two messages; see `GiveWhole`."""
+        if self.flow.write_paused or cycle.response_started:
+            return False
+        if not cycle.disconnected:
+            self._gathering.send(self._head(cycle, status, headers) + body)
+            cycle.response_started = cycle.response_complete = True
+            cycle.waiting_for_100_continue = False
+            cycle.message_event.set()
+            if not cycle.keep_alive:
+                self.transport.close()
+            cycle.on_response()
+        return True
+
+    def _head(self, cycle: RequestResponseCycle, status: int, headers: Headers) -> bytes:
+        lines = [b"%b: %b" % header for header in (*cycle.default_headers, *headers)]
+        if not cycle.keep_alive:
+            lines.append(b"connection: close")
+        head = b"\r\n".join(lines)
+        if head.count(b"\n") != len(lines) - 1:
+            # One would begin another header, or the body.
+            msg = "a header has a line break"
+            raise RuntimeError(msg)
+        return b"%b%b\r\n\r\n" % (STATUS_LINE[status], head)
+
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -153,6 +181,11 @@ class Gathering:
         if self._size > GATHERED:
             # Only what is sent can tell a stream to wait for its reader.
             self.flush()
+
+    def send(self, data: bytes) -> None:
+        """Send this now, after what has gathered."""
+        self.flush()
+        self._transport.write(data)
 
     def flush(self) -> None:
         """Send what has gathered now."""

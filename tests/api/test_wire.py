@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 import uvicorn
+from starlette.responses import Response
 
 from app.api import wire
+from app.api.whole import WHOLE, WholeResponse
 
 PATIENCE = 20
 
@@ -15,9 +17,12 @@ async def nobody(scope, receive, send):
     await send({"type": "http.response.body", "body": b""})
 
 
-async def until_closed(*parts):
-    """Send the parts to a server, and return what it answers until it closes."""
-    config = uvicorn.Config(nobody, port=0, http=wire.BoundedProtocol, lifespan="off", log_level="critical")
+async def until_closed(*parts, app=nobody, until=None):
+    """Send the parts to a server, and return what it answers until it closes.
+
+    until: an event to be waited for before anything is read.
+    """
+    config = uvicorn.Config(app, port=0, http=wire.BoundedProtocol, lifespan="off", log_level="critical")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())
     while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
@@ -28,6 +33,8 @@ async def until_closed(*parts):
         for part in parts:
             writer.write(part)
             await writer.drain()
+        if until is not None:
+            await asyncio.wait_for(until.wait(), PATIENCE)
         return await asyncio.wait_for(reader.read(), PATIENCE)
     finally:
         writer.close()
@@ -113,14 +120,14 @@ def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once():
         assert sent.written == []
         await asyncio.sleep(0)
         gathering.write(b"next")
-        gathering.flush()
+        gathering.send(b"whole")
         gathering.write(b"last")
         gathering.close()
         await asyncio.sleep(0)
         return sent
 
     sent = asyncio.run(write())
-    assert (sent.written, sent.closed) == ([b"headbody", b"next", b"last"], True)
+    assert (sent.written, sent.closed) == ([b"headbody", b"next", b"whole", b"last"], True)
 
 
 def test_no_more_is_gathered_than_a_reader_can_be_waited_for():
@@ -134,3 +141,67 @@ def test_no_more_is_gathered_than_a_reader_can_be_waited_for():
 
     piece = wire.GATHERED // 2
     assert asyncio.run(write()) == [3 * piece, 2 * piece]
+
+
+# -- answers that are given whole --------------------------------------------
+
+CLOSING = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+def whole(body, headers=None):
+    return WholeResponse(body, 200, b"text/plain", headers or {"X-More": "yes"})
+
+
+def parted(answer):
+    """Return the head's lines, whose order is of no matter, and the body; without the date."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return sorted(line for line in head.split(b"\r\n") if not line.startswith(b"date:")), body
+
+
+@pytest.mark.parametrize("request_line", [GET, CLOSING], ids=["kept alive", "closed"])
+def test_a_whole_answer_is_the_one_that_asgi_s_messages_make(request_line):
+    async def by_messages(scope, receive, send):
+        del scope[WHOLE]
+        await Response(b"body", 200, {"X-More": "yes"}, b"text/plain".decode())(scope, receive, send)
+
+    answers = [
+        asyncio.run(until_closed(request_line, CLOSING, app=app)).split(b"HTTP/1.1 ")[1]
+        for app in (whole(b"body"), by_messages)
+    ]
+    assert parted(answers[0]) == parted(answers[1].replace(b"; charset=utf-8", b""))
+    assert b"date: " in answers[0]
+
+
+def test_whole_answers_to_requests_that_come_at_once_keep_their_order():
+    async def path(scope, receive, send):
+        await whole(scope["path"].encode())(scope, receive, send)
+
+    requests = b"".join(GET.replace(b"/ ", b"/%d " % n) for n in range(500))
+    answer = asyncio.run(until_closed(requests + CLOSING, app=path))
+    assert [parted(part)[1] for part in answer.split(b"HTTP/1.1 ")[1:]] == [
+        *(b"/%d" % n for n in range(500)),
+        b"/",
+    ]
+
+
+def test_no_header_of_a_whole_answer_breaks_its_line():
+    answer = asyncio.run(until_closed(CLOSING, app=whole(b"body", {"X-More": "a\r\nX-Evil: b"})))
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"Evil" not in answer
+
+
+def test_a_whole_answer_waits_for_a_reader_that_is_slow(monkeypatch):
+    late = asyncio.Event()
+    give = wire.BoundedProtocol._give_whole
+
+    def watched(*args):
+        given = give(*args)
+        if not given:
+            late.set()
+        return given
+
+    monkeypatch.setattr(wire.BoundedProtocol, "_give_whole", watched)
+    body = b"x" * (1 << 20)
+    answer = asyncio.run(until_closed(GET * 50 + CLOSING, app=whole(body), until=late))
+    assert answer.count(b"HTTP/1.1 200 ") == 51
+    assert answer.count(body) == 51

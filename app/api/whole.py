@@ -1,0 +1,38 @@
+"""Answers that are there as a whole: the server gets head and body together."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.api.edge import HEAD
+
+WHOLE = "errand.whole"
+"""Where a request's scope has the way for such answers, when the server is ours."""
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names, in lower case, and values."""
+
+GiveWhole = Callable[[int, Headers, bytes], bool]
+"""Gives status, headers and body; False when they have to be sent as ASGI has it."""
+
+
+class WholeResponse(Response):
+    """A response whose headers are put together once, and which goes out in one piece.
+
+    Starlette works out what an answer lacks anew each time, and a server takes each answer in
+    two messages, of which it looks at every header again.
+    """
+
+    def __init__(self, body: bytes, status: int, media_type: bytes, headers: Mapping[str, str]) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        given = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", media_type), *given]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; HEAD by ASGI's messages, of which a layer drops the body."""
+        give: GiveWhole | None = None if HEAD in scope else scope.get(WHOLE)
+        if give is None or not give(self.status_code, self.raw_headers, bytes(self.body)):
+            await super().__call__(scope, receive, send)
