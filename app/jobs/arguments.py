@@ -15,6 +15,7 @@ from pydantic_core import ArgsKwargs, ErrorDetails
 from app.core.errors import text_of
 from app.jobs.errors import Fault, InvalidArgumentsError
 from app.jobs.masking import Secrets
+from app.jobs.model import NO_ARGUMENTS
 from app.jobs.outcome import storable
 
 JsonSchema = dict[str, Any]
@@ -69,6 +70,8 @@ class Signature:
 
     def coerce(self, arguments: str) -> Call:
         """Return the coerced call of stored arguments. Raises as `check`."""
+        if arguments == NO_ARGUMENTS:
+            return self.check((), {})
         call = json.loads(arguments)
         return self.check(call["args"], call["kwargs"])
 

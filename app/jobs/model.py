@@ -136,6 +136,10 @@ class Cancellation(NamedTuple):
     reason: str | None = None
 
 
+NO_ARGUMENTS = '{"args":[],"kwargs":{}}'
+"""The arguments of a call that has none, as they are stored."""
+
+
 class Job(NamedTuple):
     """A submitted call and all that became of it.
 
@@ -149,7 +153,7 @@ class Job(NamedTuple):
     slot: Slot
     created_at: int
     run_at: int
-    arguments: str = '{"args":[],"kwargs":{}}'
+    arguments: str = NO_ARGUMENTS
     shown: str | None = None  # the arguments as others than the function may see them; None: as they are
     queue: str = "default"
     priority: int = 0

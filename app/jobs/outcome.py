@@ -21,19 +21,26 @@ TRACEBACK_LIMIT = 64 * 1024
 """Characters of a traceback that are kept, from its end, where the cause is."""
 
 
+NULL = "null"
+
+# Made once: `json.dumps` makes an encoder for each call that has options.
+_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
+
+
 def result_to_json(value: Any, limit: int) -> str:
     """Return the value as JSON text.
 
     limit: bytes it may take in UTF-8. Raises ResultError when it is no JSON (NaN and
     infinity are none), or larger.
     """
+    if value is None and limit >= len(NULL):
+        # What most functions return.
+        return NULL
     if isinstance(value, Iterator):
         # It may have no end, and would be read to it.
         raise ResultError(f"the result is an iterator, of type {type(value).__name__}; return a list of it")
     try:
-        text = json.dumps(
-            to_jsonable_python(value), allow_nan=False, ensure_ascii=False, separators=(",", ":")
-        )
+        text = _encode(to_jsonable_python(value))
         size = len(text.encode())
     except Exception as exc:
         # Not the value itself: its repr may be large, or raise.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from app.jobs.arguments import MAX_FAULTS
 from app.jobs.errors import Fault, InvalidArgumentsError, JobError
-from app.jobs.model import SECOND, Hold, Job, new_id
+from app.jobs.model import NO_ARGUMENTS, SECOND, Hold, Job, new_id
 from app.jobs.registry import Registry, TaskDefinition
 from app.service.errors import InvalidBatchError, InvalidSubmissionError
 
@@ -17,8 +17,6 @@ LARGE = 1000
 
 # Made once: `json.dumps` makes an encoder for each call that has options.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-_NO_ARGUMENTS = _encode({"args": [], "kwargs": {}})
 
 
 class Submission(NamedTuple):
@@ -169,5 +167,5 @@ def _is_deep(value: list[Any] | dict[str, Any]) -> bool:
 
 def _arguments(submission: Submission) -> str:
     if not (submission.args or submission.kwargs):
-        return _NO_ARGUMENTS
+        return NO_ARGUMENTS
     return _encode({"args": submission.args, "kwargs": submission.kwargs})

@@ -76,7 +76,9 @@ class Worker(Claimer):
         self.pools = Pools(slots[Slot.THREAD], slots[Slot.PROCESS], self._reported, self.later)
         self._writer = writer
         self._registry = registry
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()
+        self._moved = threading.Condition(self._lock)
+        """Told when claiming stops, when nothing of `_settling` or `_closing` is left, and to end a drain."""
         # Of a kind that no task has, nothing can be claimed: the search for it would ride in every batch.
         kinds = {definition.slot for definition in registry}
         self._slots = slots
@@ -153,32 +155,38 @@ class Worker(Claimer):
     def take(self, jobs: Sequence[Job]) -> None:
         """Run claimed jobs. Nothing is raised: the writer has answers to give after this."""
         self._answered = True
-        for job in jobs:
-            try:
-                self._run(Execution(job, self._registry.get(job.task), self))
-            except Exception as exc:
-                LOGGER.exception("job %s cannot be run", job.id)
-                self._settle(Change(job.id, (Failed(job.token or 0, failure_of(exc)),)))
+        executions = [execution for job in jobs if (execution := self._execution_of(job)) is not None]
+        with self._lock:
+            stopping = not self._claiming
+            if not stopping:
+                for execution in executions:
+                    self._free[execution.job.slot] -= 1
+                    self._executions[execution.job.id] = execution
+        for execution in executions:
+            if stopping:
+                # The claim was under way when claiming was stopped, and a drain may be over by now.
+                self._settle(Change(execution.job.id, (Released(execution.token),)))
+            else:
+                self._start(execution)
+
+    def _execution_of(self, job: Job) -> Execution | None:
+        """Return what runs a job; None when nothing can, which the job is told."""
+        try:
+            return Execution(job, self._registry.get(job.task), self)
+        except Exception as exc:
+            LOGGER.exception("job %s cannot be run", job.id)
+            self._settle(Change(job.id, (Failed(job.token or 0, failure_of(exc)),)))
+            return None
 
     def missed(self) -> None:
         """Have the ticker claim again in a while."""
         self._answered = False
         self._claim_retry.soon()
 
-    def _run(self, execution: Execution) -> None:
-        job = execution.job
-        with self._lock:
-            stopping = not self._claiming
-            if not stopping:
-                self._free[job.slot] -= 1
-                self._executions[job.id] = execution
-        if stopping:
-            # The claim was under way when claiming was stopped, and a drain may be over by now.
-            self._settle(Change(job.id, (Released(execution.token),)))
-        else:
-            self._start(execution)
-
     def _start(self, execution: Execution) -> None:
+        if self._executions.get(execution.job.id) is not execution:
+            # Put back meanwhile, with all that had not ended.
+            return
         reached("claim-taken")
         try:
             execution.start()
@@ -230,7 +238,8 @@ class Worker(Claimer):
         self._settler.settle(Change(job_id, (*rest, event)))
         with self._lock:
             self._closing -= 1
-            self._lock.notify_all()
+            if not self._closing:
+                self._moved.notify_all()
 
     def _settle(self, change: Change) -> None:
         with self._lock:
@@ -240,7 +249,8 @@ class Worker(Claimer):
     def _settled(self, _change: Change, _exception: BaseException | None) -> None:
         with self._lock:
             self._settling -= 1
-            self._lock.notify_all()
+            if not self._settling:
+                self._moved.notify_all()
 
     def has_news(self, said: Said, /) -> None:
         """Have it stored with the next tick."""
@@ -280,16 +290,17 @@ class Worker(Claimer):
         """Take no more jobs."""
         with self._lock:
             self._claiming = False
+            self._moved.notify_all()
 
     def drain(self, seconds: float) -> bool:
         """Let what runs end within `seconds`, put back the rest, and return whether there was none."""
         self.stop_claiming()
         with self._lock:
-            self._lock.wait_for(self._is_idle, seconds)
+            self._moved.wait_for(self._is_idle, seconds)
         self._put_back()
         with self._lock:
             # Whoever still waits for one of these jobs shall read that it was put back.
-            self._lock.wait_for(lambda: not self._settling, FLUSH_TIMEOUT)
+            self._moved.wait_for(lambda: not self._settling, FLUSH_TIMEOUT)
             return not self._abandoned
 
     def _is_idle(self) -> bool:
@@ -308,7 +319,7 @@ class Worker(Claimer):
             self._settling += len(left)
             self._closing += len(left)
             self._abandoned = self._abandoned or bool(left)
-            self._lock.notify_all()
+            self._moved.notify_all()
         for execution in left:
             LOGGER.warning("job %s still runs and is put back", execution.job.id)
             reached("release-next")
@@ -327,7 +338,7 @@ class Worker(Claimer):
         self._put_back()
         with self._lock:
             # The writer may be closed next, and would refuse what is handed in later.
-            self._lock.wait_for(lambda: not self._closing, FLUSH_TIMEOUT)
+            self._moved.wait_for(lambda: not self._closing, FLUSH_TIMEOUT)
         self._ticker.close()
         self._settler.close()
         if self._listening:

@@ -6,7 +6,8 @@ import pytest
 from app.core import Future, State
 from app.jobs.context import submit
 from app.jobs.model import Hold, Outcome, Slot, Stopped
-from app.stores.base import Claim
+from app.stores.base import Claim, Insert
+from app.worker.execution import Execution
 from tests.worker.house import PATIENCE
 
 
@@ -16,8 +17,8 @@ class Drain(threading.Thread):
         self.house, self.seconds = house, seconds
         self.start()
         # Claiming stops first; what a test does next comes after that.
-        with house.worker._lock:
-            assert house.worker._lock.wait_for(lambda: not house.worker.claiming, PATIENCE)
+        with house.worker._moved:
+            assert house.worker._moved.wait_for(lambda: not house.worker.claiming, PATIENCE)
 
     def run(self):
         self.house.worker.drain(self.seconds)
@@ -322,3 +323,27 @@ def test_a_callback_that_exits_while_the_worker_is_closed_stops_nothing(run):
     ours = set(threading.enumerate()) - others
     assert house.close() is False
     assert [thread.name for thread in ours if thread.name.startswith("errand") and thread.is_alive()] == []
+
+
+def test_what_is_put_back_before_it_could_start_does_not_start(run, monkeypatch):
+    started = []
+
+    def plain(n):
+        started.append(n)
+
+    house = run(plain)
+    first, second = (house.job(plain, n) for n in (1, 2))
+    begin = Execution.start
+
+    def start(execution):
+        monkeypatch.setattr(Execution, "start", begin)
+        house.worker.stop_claiming()
+        # As by a second signal, while the writer's thread is at the first of two jobs.
+        house.worker.hurry()
+        begin(execution)
+
+    monkeypatch.setattr(Execution, "start", start)
+    house.writer.submit(Insert([first, second])).result(PATIENCE)
+    assert put_back(house.wait_for(second, lambda job: job.version == 3))
+    house.close()
+    assert started == [1]

@@ -182,8 +182,8 @@ def test_code_that_ends_when_its_job_runs_again_ends_neither_that_run_nor_its_sl
     house.change(job, Released(job.token))
     assert begun.acquire(timeout=PATIENCE)
     gates[0].set()
-    with house.worker._lock:
-        assert house.worker._lock.wait_for(lambda: house.worker._free["thread"] == 1, PATIENCE)
+    with house.worker._moved:
+        assert house.worker._moved.wait_for(lambda: house.worker._free["thread"] == 1, PATIENCE)
     house.flush()
     assert house.read(job).state is State.RUNNING
     assert list(house.worker._executions) == [job.id]
