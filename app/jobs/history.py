@@ -5,7 +5,7 @@ A record never bears arguments, a result or a traceback. Its data is a JSON obje
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -35,19 +35,20 @@ class Record(NamedTuple):
 encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def records_of(event: Event | None, job: Job, now: int) -> Iterator[Record]:
-    """Yield what an event leaves behind. event: None for the submission. job: as it is after it."""
+def records_of(event: Event | None, job: Job, now: int) -> Sequence[Record]:
+    """Return what an event leaves behind. event: None for the submission. job: as it is after it."""
     match event:
         case Due():
             # It waits, as before.
-            return
+            return ()
         case Progressed(progress=progress):
-            yield Record(RecordKind.PROGRESS, now, encode(_progress(progress)))
+            return (Record(RecordKind.PROGRESS, now, encode(_progress(progress))),)
         case Logged(lines=lines):
-            for line in lines:
-                yield Record(RecordKind.LOG, round(line.at * SECOND), encode(_line(job, line)))
+            return [
+                Record(RecordKind.LOG, round(line.at * SECOND), encode(_line(job, line))) for line in lines
+            ]
         case _:
-            yield Record(RecordKind.STATE, now, _state(job))
+            return (Record(RecordKind.STATE, now, _state(job)),)
 
 
 def _state(job: Job) -> str:

@@ -253,7 +253,7 @@ def _log(job: Job, event: Logged, _: int) -> Job:
 
 def _cancel_pending(job: Job, event: CancelRequested, now: int) -> Job:
     request = Cancellation(now, Stopped.NOT_STARTED, event.reason)
-    return _end(job, now, Outcome.CANCELLED)._replace(cancellation=request)
+    return _end(job, now, Outcome.CANCELLED, cancellation=request)
 
 
 def _cancel_running(job: Job, event: CancelRequested, now: int) -> Job:
@@ -269,7 +269,7 @@ def _cancel_again(job: Job, _: CancelRequested, __: int) -> Job:
 
 def _succeed(job: Job, event: Succeeded, now: int) -> Job:
     late = job.cancellation and job.cancellation._replace(outcome=Stopped.TOO_LATE)
-    return _end(job, now, Outcome.SUCCEEDED)._replace(cancellation=late, result=event.result)
+    return _end(job, now, Outcome.SUCCEEDED, cancellation=late, result=event.result)
 
 
 def _fail(job: Job, event: Failed, now: int) -> Job:
@@ -285,7 +285,7 @@ def _end_badly(job: Job, event: Failed | Died, now: int, how: Stopped) -> Job:
     if job.cancellation is not None:
         return _stop(job, now, how)
     if event.retry_in is None or job.attempt >= job.max_attempts:
-        return _end(job, now, Outcome.FAILED)._replace(exception=event.failure)
+        return _end(job, now, Outcome.FAILED, exception=event.failure)
     past = _last_attempt(job)._replace(finished_at=now, exception=event.failure)
     return _wait_again(job)._replace(
         attempts=(*job.attempts, past),
@@ -306,7 +306,7 @@ def _lose(job: Job, _: Lost, now: int) -> Job:
     losses = job.losses + 1
     if losses >= MAX_LOSSES:
         failure = Failure("WorkerLost", f"the worker was lost {losses} times while it ran this job", "")
-        return _end(job, now, Outcome.FAILED)._replace(losses=losses, exception=failure)
+        return _end(job, now, Outcome.FAILED, losses=losses, exception=failure)
     return _put_back(job)._replace(
         losses=losses, hold=Hold.DUE_LATER, run_at=now + backoff_after_loss(losses)
     )
@@ -315,7 +315,7 @@ def _lose(job: Job, _: Lost, now: int) -> Job:
 def _stop(job: Job, now: int, how: Stopped) -> Job:
     """End a job that was asked to stop."""
     request = job.cancellation and job.cancellation._replace(outcome=how)
-    return _end(job, now, Outcome.CANCELLED)._replace(cancellation=request)
+    return _end(job, now, Outcome.CANCELLED, cancellation=request)
 
 
 def _reopen(job: Job, _: Reopened, now: int) -> Job:
@@ -359,8 +359,10 @@ def _wait_again(job: Job) -> Job:
     )
 
 
-def _end(job: Job, now: int, outcome: Outcome) -> Job:
+def _end(job: Job, now: int, outcome: Outcome, **more: Any) -> Job:
+    """Bring a job to its end. more: what else changes by it."""
     return job._replace(
+        **more,
         state=State.CANCELLED if outcome is Outcome.CANCELLED else State.FINISHED,
         outcome=outcome,
         hold=Hold.NONE,

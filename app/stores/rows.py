@@ -40,6 +40,12 @@ MOVING = (
 )  # fmt: skip
 """The key, and the columns that most events change."""
 
+COURSE = (
+    "key", "state", "outcome", "attempt", "started_at", "finished_at", "cancel_requested_at",
+    "cancel_outcome", "cancel_reason", "worker", "token", "version",
+)  # fmt: skip
+"""Those of them that a run's beginning and end change: few, and of few indexes."""
+
 JOB = (*FIXED, *RARE[1:], *MOVING[1:])
 """The columns of `jobs` that make a job, in the order in which rows are read and written here."""
 
@@ -92,15 +98,10 @@ T = TypeVar("T")
 def new_row(key: int, job: Job, hold: Hold, turn: int) -> tuple[Any, ...]:
     """Return the values of JOB for a job that is new. hold: why it is not ready, the gates included."""
     gated = job if job.hold is hold else job._replace(hold=hold)
-    return (*fixed_row(key, job), *rare_row(key, job)[1:], *moving_row(key, gated, None, turn)[1:])
-
-
-def fixed_row(key: int, job: Job) -> tuple[Any, ...]:
-    """Return the values of FIXED."""
     return (
         key, id_to_bytes(job.id), job.tenant, job.task, job.created_at, job.queue, job.key, job.max_attempts,
         None if job.backoff == USUAL else json.dumps(job.backoff), job.timeout, job.parent, job.root,
-        job.step, job.traceparent,
+        job.step, job.traceparent, *rare_row(key, job)[1:], *moving_row(key, gated, None, turn)[1:],
     )  # fmt: skip
 
 
@@ -118,6 +119,14 @@ def moving_row(key: int, job: Job, blocked_by: str | None, turn: int) -> tuple[A
         key, job.priority, job.run_at, job.state, job.outcome, int(job.hold), job.attempt, job.losses,
         job.started_at, job.finished_at, *progress, *cancellation, job.worker, job.token, job.version,
         job.logged, blocked_by, turn,
+    )  # fmt: skip
+
+
+def course_row(key: int, job: Job) -> tuple[Any, ...]:
+    """Return the values of COURSE."""
+    return (
+        key, job.state, job.outcome, job.attempt, job.started_at, job.finished_at,
+        *(job.cancellation or (None, None, None)), job.worker, job.token, job.version,
     )  # fmt: skip
 
 

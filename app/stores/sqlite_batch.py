@@ -126,13 +126,14 @@ class Batch:
         entry = self._work.entries.get(operation.id)
         if entry is None or operation.tenant not in (None, entry.job.tenant):
             return JobNotFoundError(operation.id)
-        if any(isinstance(event, Reopened) for event in operation.events) and self._is_key_held(entry):
+        reopened = Reopened in map(type, operation.events)
+        if reopened and self._is_key_held(entry):
             return KeyHeldError(operation.id)
         try:
             self._work.apply(entry, operation.events)
         except TransitionError as exc:
             return exc
-        if any(isinstance(event, Reopened) for event in operation.events):
+        if reopened:
             self._route(entry)
         return entry.job
 

@@ -63,6 +63,17 @@ class Entry:
         return self.job is not self.written or self.written_place != (self.turn, self.blocked_by)
 
     @property
+    def keeps_its_place(self) -> bool:
+        """Whether of MOVING no more than COURSE is not as it was written."""
+        job, written = self.job, self.written
+        return (
+            job.progress is written.progress
+            and self.written_place == (self.turn, self.blocked_by)
+            and (job.priority, job.run_at, job.hold, job.losses, job.logged)
+            == (written.priority, written.run_at, written.hold, written.losses, written.logged)
+        )
+
+    @property
     def is_changed_rarely(self) -> bool:
         """Whether something of RARE is not as it was written."""
         job, written = self.job, self.written

@@ -7,7 +7,6 @@ So the transition table holds here as it stands, and the SQL only selects and st
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 
 from app.core import State
 from app.jobs.lifecycle import Event, Logged, transition
@@ -17,11 +16,7 @@ from app.stores.counters import Deltas
 from app.stores.lanes import Turns
 from app.stores.permits import NO_LIMIT, Grants, Limit, held_by, limit_of_task
 from app.stores.rows import (
-    ATTEMPT,
     JOB,
-    MOVING,
-    RARE,
-    RESULT,
     SELECT_JOB,
     Row,
     add_counts,
@@ -29,24 +24,18 @@ from app.stores.rows import (
     changed_by_sql,
     changed_by_sql_in,
     data_version,
-    delete_where,
-    has_payload,
     id_to_text,
-    insert_rows,
     job_id_of,
     job_of,
-    moving_row,
-    rare_row,
-    result_row,
     select_attempts,
     select_jobs,
     shown_id,
     turn_of,
-    update_jobs,
     with_payload,
 )
 from app.stores.sqlite_memory import Entry, Found, Memory, alike, has_past, place_of
 from app.stores.sqlite_records import Histories
+from app.stores.sqlite_writing import write_back
 
 LOGGER = logging.getLogger(__name__)
 
@@ -270,7 +259,13 @@ class Work:
     def move(self, entry: Entry, job: Job) -> None:
         """Let a job become this, through the gates, with its permits, its turn and the counts."""
         before, blocked_by, limits = entry.job, entry.blocked_by, self.grants.limits_of(job)
-        had = held_by(before, blocked_by, self.grants.limits_of(before))
+        limits_before = self.grants.limits_of(before)
+        if job.state is not State.PENDING and limits is limits_before is NO_LIMIT:
+            # As most do: it waits nowhere, and neither has nor needs a permit.
+            self.deltas.move(before, job)
+            entry.job, entry.blocked_by = job, None
+            return
+        had = held_by(before, blocked_by, limits_before)
         job, entry.blocked_by = self._gated(job, had, limits)
         has = held_by(job, entry.blocked_by, limits)
         for name in has:
@@ -362,36 +357,8 @@ class Work:
     def save(self) -> None:
         """Write what has changed since it was last written."""
         dirty = [entry for entry in self.entries.values() if entry.is_dirty]
-        moving = [moving_row(entry.key, entry.job, entry.blocked_by, entry.turn) for entry in dirty]
-        update_jobs(self.db, MOVING, moving)
-        update_jobs(
-            self.db, RARE, [rare_row(entry.key, entry.job) for entry in dirty if entry.is_changed_rarely]
-        )
-        self._save_payloads(dirty)
-        for entry in dirty:
-            entry.written, entry.written_place = entry.job, (entry.turn, entry.blocked_by)
+        write_back(self.db, dirty)
         self.histories.save()
-
-    def _save_payloads(self, dirty: Sequence[Entry]) -> None:
-        # A run may have begun and ended within a batch.
-        reopened = [
-            entry.key
-            for entry in dirty
-            if entry.written.done and (entry.written.run != entry.job.run or not entry.job.done)
-        ]
-        delete_where(self.db, "results", "job", reopened)
-        rows = [
-            result_row(entry.key, entry.job)
-            for entry in dirty
-            if entry.job.done and not entry.written.done and has_payload(entry.job)
-        ]
-        insert_rows(self.db, "results", RESULT, rows, "REPLACE")
-        insert_rows(
-            self.db,
-            "attempts",
-            ("job", *ATTEMPT),
-            list(chain.from_iterable(entry.new_attempts() for entry in dirty)),
-        )
 
     def save_before_claim(self) -> None:
         """Write what has changed, if a query for ready jobs would find it to be otherwise."""
