@@ -6,7 +6,6 @@ That costs a stranger nothing, because it comes before any key is looked at.
 
 import asyncio
 import json
-from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -33,6 +32,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._current: RequestResponseCycle
+        """What is being answered, or was the last."""
         self._advanced = False
         self._framing = 0
         self._deadline: float | None = None
@@ -53,6 +54,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+        if self.cycle is not None:
+            # It leads back here.
+            self._current.scope.pop(WHOLE, None)  # type: ignore[misc]
 
     def on_response_complete(self) -> None:
         """Send what there is of the answer: all of it."""
@@ -76,10 +80,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Take note that the head is here, and offer whoever answers to take the answer whole."""
+        """Take note that the head is here."""
         self._advance()
         super().on_headers_complete()
-        self.scope[WHOLE] = partial(self._give_whole, self.cycle)  # type: ignore[literal-required]
 
     def on_body(self, body: bytes) -> None:
         """Take note of a piece of the body."""
@@ -120,8 +123,16 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _give_whole(self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Have a request answered, of which there is one at a time, and offer to take the answer whole."""
+        # Not with the cycle in it: that has the scope, and the two would be left to the garbage collector.
+        self._current = cycle
+        cycle.scope[WHOLE] = self._give_whole  # type: ignore[literal-required]
+        super()._start_asgi_task(cycle, app)
+
+    def _give_whole(self, status: int, headers: Headers, body: bytes) -> bool:
         """Send an answer at once, as its cycle does by two messages; see `GiveWhole`."""
+        cycle = self._current
         if self.flow.write_paused or cycle.response_started:
             return False
         if not cycle.disconnected:

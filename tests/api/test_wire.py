@@ -1,6 +1,8 @@
 """Connections that say nothing, or not enough."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 import uvicorn
@@ -205,3 +207,43 @@ def test_a_whole_answer_waits_for_a_reader_that_is_slow(monkeypatch):
     answer = asyncio.run(until_closed(GET * 50 + CLOSING, app=whole(body), until=late))
     assert answer.count(b"HTTP/1.1 200 ") == 51
     assert answer.count(body) == 51
+
+
+def test_neither_requests_nor_connections_are_left_to_the_garbage_collector():
+    class Body(bytearray):
+        """What can be referred to weakly."""
+
+    seen = []
+
+    async def answer(scope, receive, send):
+        body = Body(b"body")
+        seen.append(weakref.ref(body))
+        # Lives as long as the scope does.
+        scope["test.body"] = body
+        await whole(bytes(body))(scope, receive, send)
+
+    async def ask():
+        """Return how many requests are still there, with the connection open and after its end."""
+        config = uvicorn.Config(
+            answer, port=0, http=wire.BoundedProtocol, lifespan="off", log_level="critical"
+        )
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server._serve())
+        while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
+            await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname()[:2])
+        for _ in range(20):
+            writer.write(GET)
+            await reader.readuntil(b"body")
+        open_ = sum(ref() is not None for ref in seen)
+        writer.close()
+        server.should_exit = True
+        await serving
+        return open_, sum(ref() is not None for ref in seen)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(ask()) == (1, 0)
+    finally:
+        gc.enable()
