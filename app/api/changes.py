@@ -7,7 +7,7 @@ from app.api.bodies import INVALID_BODY, read_as, read_json, require_no_body
 from app.api.guard import TENANT
 from app.api.incoming import DeleteQuery, EditBody, FilterBody, NoQuery
 from app.api.parameters import read_query
-from app.api.replies import address_of, document, job_id_of, job_response, json_response
+from app.api.replies import address_of, bodiless_response, document, job_id_of, job_response, json_response
 from app.jobs.model import JobState
 from app.service import Filter, Service, Tally
 
@@ -26,7 +26,7 @@ class ChangeRoutes:
         query, tenant = read_query(request, DeleteQuery), request.scope[TENANT]
         if query.purge == "true":
             await self._service.purge(tenant, job_id_of(request))
-            return Response(None, 204, {"Cache-Control": "no-cache"})
+            return bodiless_response(204, {})
         job = await self._service.cancel(tenant, job_id_of(request), waiting=query.state is not None)
         # Still running: the request is noted, and the job will say what became of it.
         return job_response(job, 202 if job.state is JobState.RUNNING else 200)

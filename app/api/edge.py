@@ -7,12 +7,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import ProblemError
+from app.api.whole import HEAD
 
 LOGGER = logging.getLogger(__name__)
-
-
-HEAD = "errand.head"
-"""Where a request's scope says that only the headers of the answer will be sent: some have no end."""
 
 
 class HeadAsGet:

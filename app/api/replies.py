@@ -32,6 +32,11 @@ def job_response(job: Job, status: int = 200, headers: Mapping[str, str] | None 
     return json_response(job_document(job), status, {"ETag": entity_tag(job.version), **(headers or {})})
 
 
+def bodiless_response(status: int, headers: Mapping[str, str]) -> Response:
+    """Answer with headers alone, by a status that has no body."""
+    return WholeResponse(b"", status, None, {"Cache-Control": "no-cache", **headers})
+
+
 def document(value: object) -> bytes:
     """Return a value as a body."""
     return f"{encode(value)}\n".encode()

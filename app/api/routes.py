@@ -15,7 +15,14 @@ from app.api.guard import TENANT
 from app.api.incoming import ListQuery
 from app.api.parameters import NO_WAIT, Wait, entity_tag, matches, query_pairs, read_query, read_wait
 from app.api.problems import ProblemError
-from app.api.replies import document, job_id_of, job_response, json_response, unless_hung_up
+from app.api.replies import (
+    bodiless_response,
+    document,
+    job_id_of,
+    job_response,
+    json_response,
+    unless_hung_up,
+)
 from app.jobs.model import Job, Outcome
 from app.service import Service
 
@@ -39,7 +46,7 @@ class JobRoutes:
             job = await self._wait(request, job_id, wait, job.version if known else None)
         tag = entity_tag(job.version)
         if matches(request, tag):
-            return Response(None, 304, {"Cache-Control": "no-cache", "ETag": tag, **wait.applied})
+            return bodiless_response(304, {"ETag": tag, **wait.applied})
         return job_response(job, headers=wait.applied)
 
     async def result(self, request: Request) -> Response:

@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.documents import encode, time_text
-from app.api.edge import HEAD
 from app.api.replies import unless_hung_up
+from app.api.whole import HEAD
 from app.service import Entry, Part, ServiceError, Stream
 
 HEADERS = {

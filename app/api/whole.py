@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.edge import HEAD
+HEAD = "errand.head"
+"""Where a request's scope says that only the headers of the answer will be sent: some have no end."""
 
 WHOLE = "errand.whole"
 """Where a request's scope has the way for such answers, when the server is ours."""
@@ -24,12 +25,16 @@ class WholeResponse(Response):
     two messages, of which it looks at every header again.
     """
 
-    def __init__(self, body: bytes, status: int, media_type: bytes, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, body: bytes, status: int, media_type: bytes | None, headers: Mapping[str, str]
+    ) -> None:
+        """media_type: of the body; None for a status that has none."""
         self.status_code = status
         self.body = body
         self.background = None
         given = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", media_type), *given]
+        own = [(b"content-length", b"%d" % len(body)), (b"content-type", media_type)] if media_type else []
+        self.raw_headers = [*own, *given]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; HEAD by ASGI's messages, of which a layer drops the body."""

@@ -245,23 +245,20 @@ def insert_rows(
     db: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row], verb: str = "INSERT"
 ) -> None:
     """Insert rows. Raises sqlite3.IntegrityError when one is there already, unless the verb is REPLACE."""
-    head = f"{verb} INTO {table} ({', '.join(columns)}) VALUES "
     for chunk in _chunks(rows):
-        db.execute(head + _values(len(chunk), len(columns)), _flat(chunk))
+        db.execute(_insert(verb, table, tuple(columns), len(chunk)), _flat(chunk))
 
 
 def add_counts(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Add to `counters`; a row is tenant, queue, task, state and what to add."""
     for chunk in _chunks(rows):
-        values = _values(len(chunk), len(chunk[0]))
-        db.execute(
-            f"INSERT INTO counters VALUES {values} ON CONFLICT DO UPDATE SET n = n + excluded.n", _flat(chunk)
-        )
+        db.execute(_add(len(chunk)), _flat(chunk))
     # Callers choose the names of queues, so those that are empty again must not pile up.
     for chunk in _chunks([row[:-1] for row in rows if row[-1] < 0]):
         db.execute(delete_zeros(len(chunk)), _flat(chunk))
 
 
+@lru_cache(STATEMENTS)
 def delete_zeros(count: int) -> str:
     """Return the statement that deletes so many rows of `counters`, those of them that are zero."""
     # Not `IN (VALUES ...)`, for which SQLite reads the whole table.
@@ -271,17 +268,8 @@ def delete_zeros(count: int) -> str:
 
 def update_jobs(db: sqlite3.Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Update `jobs` from rows of those columns, of which the first is the key."""
-    changes = ", ".join(f"{column} = new.column{n}" for n, column in enumerate(columns[1:], 2))
-    alone = ", ".join(f"{column} = ?{n}" for n, column in enumerate(columns[1:], 2))
     for chunk in _chunks(rows):
-        if len(chunk) == 1:
-            # The values of many are a table first, which for one takes longer than the update.
-            db.execute(f"UPDATE jobs SET {alone} WHERE key = ?1", chunk[0])
-            continue
-        values = _values(len(chunk), len(columns))
-        db.execute(
-            f"UPDATE jobs SET {changes} FROM (VALUES {values}) AS new WHERE key = new.column1", _flat(chunk)
-        )
+        db.execute(_update(tuple(columns), len(chunk)), _flat(chunk))
 
 
 def delete_where(db: sqlite3.Connection, table: str, column: str, values: Sequence[Any]) -> None:
@@ -342,7 +330,31 @@ def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
         yield rows[start:]
 
 
+# Each made once: SQLite's module looks for the statement that it has prepared by the text, and a text
+# that is the same object is found at once.
+
+
 @lru_cache(STATEMENTS)
+def _insert(verb: str, table: str, columns: tuple[str, ...], count: int) -> str:
+    return f"{verb} INTO {table} ({', '.join(columns)}) VALUES {_values(count, len(columns))}"
+
+
+@lru_cache(STATEMENTS)
+def _add(count: int) -> str:
+    return f"INSERT INTO counters VALUES {_values(count, 5)} ON CONFLICT DO UPDATE SET n = n + excluded.n"
+
+
+@lru_cache(STATEMENTS)
+def _update(columns: tuple[str, ...], count: int) -> str:
+    numbered = list(enumerate(columns[1:], 2))
+    if count == 1:
+        # The values of many are a table first, which for one takes longer than the update.
+        return f"UPDATE jobs SET {', '.join(f'{column} = ?{n}' for n, column in numbered)} WHERE key = ?1"
+    changes = ", ".join(f"{column} = new.column{n}" for n, column in numbered)
+    values = _values(count, len(columns))
+    return f"UPDATE jobs SET {changes} FROM (VALUES {values}) AS new WHERE key = new.column1"
+
+
 def _values(count: int, width: int) -> str:
     return ", ".join([f"({_marks(width)})"] * count)
 
