@@ -8,14 +8,13 @@ nothing; the walk that names their places is for bodies that fail those.
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive
 
 from app.api.headers import header_lines
 from app.api.incoming import NoBody
@@ -102,23 +101,18 @@ async def _read(request: Request, limit: int) -> bytes:
         # Before anything is received: a client that asks first (`Expect: 100-continue`) sends nothing.
         _refuse_size(limit)
     chunks: list[bytes] = []
-    size = 0
-    async for chunk in _chunks(request.receive):
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
             _refuse_size(limit)
         chunks.append(chunk)
-    return b"".join(chunks)
-
-
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        yield message.get("body", b"")
         more = message.get("more_body", False)
+    return b"".join(chunks)
 
 
 def _refuse_size(limit: int) -> NoReturn:
