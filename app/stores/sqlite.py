@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from app.stores.base import (
 )
 from app.stores.counters import Counters
 from app.stores.figures import Counts, Recent
+from app.stores.held_files import HeldFiles
 from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
 from app.stores.rows import STATEMENTS, data_version, waiting_lanes
@@ -92,7 +93,7 @@ class SqliteStore:
             self._looks = Reads(reader, path, examined)
             self._scanning = Reads(scanner, path, examined)
             self._counting = Reads(counter, path, examined)
-            self._files = _identities(path)
+            self._files = HeldFiles(path)
             self._saved: set[str] = set()
             self._scans = ThreadPoolExecutor(1, "errand-scan")
             self._counts = ThreadPoolExecutor(1, "errand-count")
@@ -100,7 +101,7 @@ class SqliteStore:
 
     def apply(self, operations: Sequence[Operation], now: int) -> Applied:
         """See Store.apply."""
-        self._require_unmoved()
+        self._require_in_place()
         try:
             with _transaction(self._db):
                 work = Work(self._db, self._memory, now)
@@ -124,9 +125,9 @@ class SqliteStore:
             self._db.execute(f"PRAGMA busy_timeout = {round(NEXT_LOCK_TIMEOUT * 1000)}")
             self._impatient = True
 
-    def _require_unmoved(self) -> None:
+    def _require_in_place(self) -> None:
         try:
-            _require_unmoved(self._files)
+            self._files.require_in_place()
         except StoreUnavailableError:
             self._save_log()
             raise
@@ -137,8 +138,7 @@ class SqliteStore:
         When another file has been put in its place, the log is emptied too: the next start
         would take it for that file's.
         """
-        replaced = _identity(self._path) not in {None, self._files[self._path]}
-        mode = "TRUNCATE" if replaced else "FULL"
+        mode = "TRUNCATE" if self._files.is_replaced() else "FULL"
         if mode not in self._saved:
             with suppress(sqlite3.Error):
                 busy, _, _ = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
@@ -218,33 +218,6 @@ def _require_folder(path: Path) -> None:
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         msg = f"{path}: the folder {folder} does not exist or cannot be written"
         raise StoreUnusableError(msg)
-
-
-def _identities(path: Path) -> dict[Path, tuple[int, int]]:
-    """Return device and inode of the files that a promise to keep a job rests on."""
-    # SQLite keeps its log beside the file itself, also when it was opened by a link to it. "-shm" too:
-    # with another one, another program's locks would be unknown here, and ours to that program.
-    real = os.path.realpath(path)
-    files = [path, *(Path(f"{real}{suffix}") for suffix in ("-wal", "-shm", ".lock"))]
-    return {file: identity for file in files if (identity := _identity(file)) is not None}
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _require_unmoved(files: Mapping[Path, tuple[int, int]]) -> None:
-    """Raise StoreUnavailableError when somebody has removed or replaced a file under our hands.
-
-    What is written to it is gone with this process, so nothing may be acknowledged.
-    """
-    for file, identity in files.items():
-        if _identity(file) != identity:
-            raise StoreUnavailableError(f"{file} was removed or replaced; restart the service")
 
 
 def _own(path: Path) -> Ownership:
