@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import ProblemError
-from app.api.whole import HEAD
+from app.api.whole import HEAD, WHOLE
 
 LOGGER = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Failsafe:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Catch what comes out of everything within."""
-        started = False
+        started, offered = False, WHOLE in scope
 
         async def watch(message: Message) -> None:
             nonlocal started
@@ -51,8 +51,8 @@ class Failsafe:
             # Nobody is there to be answered.
             return
         except Exception:
-            if started or scope["type"] != "http":
-                # Half an answer is out: the server has to break the connection off.
+            if started or (offered and WHOLE not in scope) or scope["type"] != "http":
+                # An answer is out, or half of one: the server has to break the connection off.
                 raise
             LOGGER.exception("%s %r failed", scope["method"], scope["path"])
             problem = ProblemError("internal-error", "the service met an error; its log has the details")

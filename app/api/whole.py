@@ -9,7 +9,7 @@ HEAD = "errand.head"
 """Where a request's scope says that only the headers of the answer will be sent: some have no end."""
 
 WHOLE = "errand.whole"
-"""Where a request's scope has the way for such answers, when the server is ours."""
+"""Where a request's scope has the way for such an answer, when the server is ours, until it is taken."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Names, in lower case, and values."""
@@ -19,10 +19,10 @@ GiveWhole = Callable[[int, Headers, bytes], bool]
 
 
 class WholeResponse(Response):
-    """A response whose headers are put together once, and which goes out in one piece.
+    """A response of which nothing has to be worked out: it goes out in one piece with the headers given.
 
-    Starlette works out what an answer lacks anew each time, and a server takes each answer in
-    two messages, of which it looks at every header again.
+    Starlette would look for those that are missing, and a server takes an answer in two messages and
+    looks at every header again.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class WholeResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; HEAD by ASGI's messages, of which a layer drops the body."""
-        give: GiveWhole | None = None if HEAD in scope else scope.get(WHOLE)
+        # Taken out: by then another request may be the one that is answered that way.
+        give: GiveWhole | None = None if HEAD in scope else scope.pop(WHOLE, None)
         if give is None or not give(self.status_code, self.raw_headers, bytes(self.body)):
             await super().__call__(scope, receive, send)

@@ -6,6 +6,7 @@ That costs a stranger nothing, because it comes before any key is looked at.
 
 import asyncio
 import json
+import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -19,6 +20,9 @@ MAX_FRAMING = 64 * 1024
 PATIENCE = 20.0
 """Seconds that a connection gets for the head of a request, and for each further piece of its body."""
 
+
+# What RFC 9110, section 5.5, has no header's value contain.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 GATHERED = 64 * 1024
 """Bytes that are gathered before they are sent."""
@@ -55,7 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer.cancel()
         super().connection_lost(exc)
         if self.cycle is not None:
-            # It leads back here.
+            # If it was never taken: it leads back here.
             self._current.scope.pop(WHOLE, None)  # type: ignore[misc]
 
     def on_response_complete(self) -> None:
@@ -146,15 +150,14 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def _head(self, cycle: RequestResponseCycle, status: int, headers: Headers) -> bytes:
-        lines = [b"%b: %b" % header for header in (*cycle.default_headers, *headers)]
-        if not cycle.keep_alive:
-            lines.append(b"connection: close")
-        head = b"\r\n".join(lines)
-        if head.count(b"\n") != len(lines) - 1:
-            # One would begin another header, or the body.
-            msg = "a header has a line break"
+        if _CONTROL.search(b"".join([value for _, value in headers])):
+            # A line break would begin another header, or the body.
+            msg = "a header has a control character"
             raise RuntimeError(msg)
-        return b"%b%b\r\n\r\n" % (STATUS_LINE[status], head)
+        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+        if not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        return b"%b%b\r\n" % (STATUS_LINE[status], b"".join(lines))
 
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -29,7 +29,7 @@ class WakeUps:
     ) -> None:
         """Have `waiter` completed on its loop's thread, unless it was cancelled. Called from any thread.
 
-        exception: what it is completed with in place of the result, unless that is None.
+        exception: set in place of the result; with None, the result is set.
         """
         self._ready.append((waiter, result, exception))
         if self._scheduled:

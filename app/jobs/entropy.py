@@ -13,7 +13,7 @@ class Entropy:
     To call the system is to let go of the interpreter, and to wait until whoever takes it
     gives it back; so one call draws many. Any thread may take a piece: there is no lock,
     and each step is atomic. A forked child draws its own, because those that are here
-    are its parent's to hand out.
+    are its parent's to hand out. For good: what is to be done in a child cannot be taken back.
     """
 
     def __init__(self, size: int) -> None:

@@ -209,14 +209,19 @@ def _replace(self: Job, /, **changes: Any) -> Job:
     """Return the job with these fields changed.
 
     Every event makes a job of another, and with this many fields the `_replace` that comes with
-    a named tuple takes twice as long.
+    a named tuple takes twice as long. Raises TypeError for a name that is no field's.
     """
     values = list(self)
-    for name, value in changes.items():
-        values[_PLACES[name]] = value
+    try:
+        for name, value in changes.items():
+            values[_PLACES[name]] = value
+    except KeyError as exc:
+        msg = f"a job has no field {exc}"
+        raise TypeError(msg) from None
     return Job._make(values)
 
 
+# A named tuple's class takes no method of this name.
 Job._replace = _replace  # type: ignore[method-assign, assignment]
 
 _ENTROPY = Entropy(10)

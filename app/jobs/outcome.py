@@ -21,7 +21,7 @@ TRACEBACK_LIMIT = 64 * 1024
 """Characters of a traceback that are kept, from its end, where the cause is."""
 
 
-NULL = "null"
+_NULL = "null"
 
 # Made once: `json.dumps` makes an encoder for each call that has options.
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
@@ -33,9 +33,9 @@ def result_to_json(value: Any, limit: int) -> str:
     limit: bytes it may take in UTF-8. Raises ResultError when it is no JSON (NaN and
     infinity are none), or larger.
     """
-    if value is None and limit >= len(NULL):
+    if value is None and limit >= len(_NULL):
         # What most functions return.
-        return NULL
+        return _NULL
     if isinstance(value, Iterator):
         # It may have no end, and would be read to it.
         raise ResultError(f"the result is an iterator, of type {type(value).__name__}; return a list of it")

@@ -295,7 +295,7 @@ class Service:
 
 def _has_any(stored: Sequence[Job], jobs: Sequence[Job]) -> bool:
     """Tell whether any of these jobs is stored, and not another one in its place."""
-    # The ids only when it is not the usual case: all of them are.
+    # Most often all are stored as they are; only otherwise are ids compared.
     return stored == jobs or not {job.id for job in jobs}.isdisjoint(job.id for job in stored)
 
 

@@ -154,7 +154,7 @@ def new_jobs(tenant: str, checked: Sequence[Checked], now: int) -> list[Job]:
 
 def _is_large(submission: Submission) -> bool:
     values = (*submission.args, *submission.kwargs.values())
-    return bool(values) and any(
+    return any(
         isinstance(value, (list, dict)) and (len(value) > LARGE or _is_deep(value)) for value in values
     )
 

@@ -20,10 +20,11 @@ Identity = tuple[int, int]
 class HeldFiles:
     """The files of a database as they were when it was opened.
 
-    None of them can be removed or replaced without a change of the folder that they are in. So as
-    long as that is as it was when all of them were looked at, they are what they were: one system
-    call before a commit, after each of which the interpreter has to be waited for, in place of
-    four. When the path leads through a link, each of them is looked at every time.
+    None of them can be removed or replaced without a change of the folder that they are in, but by a
+    mount over one of them. So as long as that is as it was when all of them were looked at, they
+    are what they were: one system call before a commit, after each of which the interpreter has
+    to be waited for, in place of four. The file system's clock has to be this machine's, as it is
+    wherever SQLite's log works. When the path leads through a link, each file is looked at every time.
 
     clock: nanoseconds since the epoch.
     """

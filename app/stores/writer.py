@@ -46,10 +46,13 @@ half are answered a quarter sooner for the rest, and as many can be answered as 
 
 
 class Recipient(Protocol):
-    """Who is told, on the writer's thread, what becomes of an operation. A Future is one."""
+    """Who is told what becomes of an operation. A Future is one.
+
+    It is told on the writer's thread, or after that has ended, on the one that submits.
+    """
 
     def set_running_or_notify_cancel(self) -> bool:
-        """Take note that its batch is begun; False when it is not to be carried out any more."""
+        """Take note that its batch is begun; False when it is not to be carried out. Raises nothing."""
 
     def set_result(self, result: Any, /) -> None:
         """Take what the operation promises, now that it is durable."""

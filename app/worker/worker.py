@@ -78,7 +78,7 @@ class Worker(Claimer):
         self._registry = registry
         self._lock = threading.RLock()
         self._moved = threading.Condition(self._lock)
-        """Told when claiming stops, when nothing of `_settling` or `_closing` is left, and to end a drain."""
+        """Told when nothing of `_settling` or `_closing` is left, and when a drain is to end."""
         # Of a kind that no task has, nothing can be claimed: the search for it would ride in every batch.
         kinds = {definition.slot for definition in registry}
         self._slots = slots
@@ -163,11 +163,11 @@ class Worker(Claimer):
                     self._free[execution.job.slot] -= 1
                     self._executions[execution.job.id] = execution
         for execution in executions:
-            if stopping:
-                # The claim was under way when claiming was stopped, and a drain may be over by now.
-                self._settle(Change(execution.job.id, (Released(execution.token),)))
-            else:
-                self._start(execution)
+            try:
+                self._begin(execution, stopping)
+            except Exception:
+                # A handler of the log's, say. The jobs after this one have to be begun all the same.
+                LOGGER.exception("job %s has not begun as it should", execution.job.id)
 
     def _execution_of(self, job: Job) -> Execution | None:
         """Return what runs a job; None when nothing can, which the job is told."""
@@ -183,17 +183,28 @@ class Worker(Claimer):
         self._answered = False
         self._claim_retry.soon()
 
+    def _begin(self, execution: Execution, stopping: bool) -> None:
+        job = execution.job
+        if stopping:
+            # The claim was under way when claiming was stopped, and a drain may be over by now.
+            self._settle(Change(job.id, (Released(execution.token),)))
+        elif self._executions.get(job.id) is execution:
+            self._start(execution)
+        else:
+            # Put back while those before it were started, which it still may be during its own start,
+            # as it may be later: then its code runs to no avail.
+            with self._lock:
+                self._free[job.slot] += 1
+
     def _start(self, execution: Execution) -> None:
-        if self._executions.get(execution.job.id) is not execution:
-            # Put back meanwhile, with all that had not ended.
-            return
         reached("claim-taken")
         try:
             execution.start()
         except Exception as exc:
             # No thread can be had: the job says so, rather than being left running with nobody at it.
-            LOGGER.exception("job %s cannot be started", execution.job.id)
             execution.raised(exc)
+            # After that: no handler of the log's can keep the job from being settled.
+            LOGGER.exception("job %s cannot be started", execution.job.id)
 
     def _changed(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -290,7 +301,6 @@ class Worker(Claimer):
         """Take no more jobs."""
         with self._lock:
             self._claiming = False
-            self._moved.notify_all()
 
     def drain(self, seconds: float) -> bool:
         """Let what runs end within `seconds`, put back the rest, and return whether there was none."""

@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import weakref
+from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
 from starlette.responses import Response
 
 from app.api import wire
+from app.api.edge import Failsafe
 from app.api.whole import WHOLE, WholeResponse
 
 PATIENCE = 20
@@ -19,11 +21,9 @@ async def nobody(scope, receive, send):
     await send({"type": "http.response.body", "body": b""})
 
 
-async def until_closed(*parts, app=nobody, until=None):
-    """Send the parts to a server, and return what it answers until it closes.
-
-    until: an event to be waited for before anything is read.
-    """
+@asynccontextmanager
+async def served(app):
+    """Run a server, and yield a connection to it."""
     config = uvicorn.Config(app, port=0, http=wire.BoundedProtocol, lifespan="off", log_level="critical")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())
@@ -32,16 +32,25 @@ async def until_closed(*parts, app=nobody, until=None):
     port = server.servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
+        yield reader, writer
+    finally:
+        writer.close()
+        server.should_exit = True
+        await asyncio.wait_for(serving, PATIENCE)
+
+
+async def until_closed(*parts, app=nobody, until=None):
+    """Send the parts to a server, and return what it answers until it closes.
+
+    until: an event to be waited for before anything is read.
+    """
+    async with served(app) as (reader, writer):
         for part in parts:
             writer.write(part)
             await writer.drain()
         if until is not None:
             await asyncio.wait_for(until.wait(), PATIENCE)
         return await asyncio.wait_for(reader.read(), PATIENCE)
-    finally:
-        writer.close()
-        server.should_exit = True
-        await serving
 
 
 @pytest.mark.parametrize(
@@ -186,8 +195,9 @@ def test_whole_answers_to_requests_that_come_at_once_keep_their_order():
     ]
 
 
-def test_no_header_of_a_whole_answer_breaks_its_line():
-    answer = asyncio.run(until_closed(CLOSING, app=whole(b"body", {"X-More": "a\r\nX-Evil: b"})))
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: b", "a\nX-Evil: b", "a\rX-Evil: b", "a\0Evil"])
+def test_no_header_of_a_whole_answer_breaks_its_line(value):
+    answer = asyncio.run(until_closed(CLOSING, app=whole(b"body", {"X-More": value})))
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b"Evil" not in answer
 
@@ -209,11 +219,27 @@ def test_a_whole_answer_waits_for_a_reader_that_is_slow(monkeypatch):
     assert answer.count(body) == 51
 
 
-def test_neither_requests_nor_connections_are_left_to_the_garbage_collector():
-    class Body(bytearray):
-        """What can be referred to weakly."""
+def test_what_goes_wrong_after_a_whole_answer_is_not_told_to_whoever_comes_next():
+    async def fails(scope, receive, send):
+        await whole(scope["path"].encode())(scope, receive, send)
+        raise ZeroDivisionError
 
-    seen = []
+    requests = GET.replace(b"/ ", b"/first ") + GET.replace(b"/ ", b"/second ")
+    answer = asyncio.run(until_closed(requests, app=Failsafe(fails)))
+    assert [parted(part)[1] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"/first"]
+
+
+class Body(bytearray):
+    """What can be referred to weakly."""
+
+
+def test_requests_and_connections_are_not_left_to_the_garbage_collector(monkeypatch):
+    seen, connections = [], []
+    connected = wire.BoundedProtocol.connection_made
+
+    def connection_made(protocol, transport):
+        connections.append(weakref.ref(protocol))
+        connected(protocol, transport)
 
     async def answer(scope, receive, send):
         body = Body(b"body")
@@ -222,28 +248,22 @@ def test_neither_requests_nor_connections_are_left_to_the_garbage_collector():
         scope["test.body"] = body
         await whole(bytes(body))(scope, receive, send)
 
-    async def ask():
-        """Return how many requests are still there, with the connection open and after its end."""
-        config = uvicorn.Config(
-            answer, port=0, http=wire.BoundedProtocol, lifespan="off", log_level="critical"
-        )
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server._serve())
-        while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
-            await asyncio.sleep(0)
-        reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname()[:2])
-        for _ in range(20):
-            writer.write(GET)
-            await reader.readuntil(b"body")
-        open_ = sum(ref() is not None for ref in seen)
-        writer.close()
-        server.should_exit = True
-        await serving
-        return open_, sum(ref() is not None for ref in seen)
+    def left():
+        return [sum(ref() is not None for ref in refs) for refs in (seen, connections)]
 
+    async def ask():
+        """Return how many requests and connections are still there while one is open, and after its end."""
+        async with served(answer) as (reader, writer):
+            for _ in range(20):
+                writer.write(GET)
+                await asyncio.wait_for(reader.readuntil(b"body"), PATIENCE)
+            while_open = left()
+        return while_open, left()
+
+    monkeypatch.setattr(wire.BoundedProtocol, "connection_made", connection_made)
     gc.collect()
     gc.disable()
     try:
-        assert asyncio.run(ask()) == (1, 0)
+        assert asyncio.run(ask()) == ([1, 1], [0, 0])
     finally:
         gc.enable()

@@ -69,3 +69,18 @@ def test_a_job_is_a_value():
     assert hash(JOB._replace(tags=())) == hash(JOB._replace(tags=()))
     with pytest.raises(AttributeError):
         JOB.state = State.RUNNING
+
+
+CHANGES = [{name: f"other {name}"} for name in Job._fields] + [{"state": State.RUNNING, "version": 7}, {}]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: "-".join(changes) or "none")
+def test_a_job_with_some_fields_changed_is_otherwise_the_same(changes):
+    changed = JOB._replace(**changes)
+    assert type(changed) is Job
+    assert changed._asdict() == {**JOB._asdict(), **changes}
+
+
+def test_only_fields_can_be_changed():
+    with pytest.raises(TypeError, match="a job has no field 'colour'"):
+        JOB._replace(colour="red")

@@ -15,10 +15,11 @@ class Drain(threading.Thread):
     def __init__(self, house, seconds=PATIENCE):
         super().__init__()
         self.house, self.seconds = house, seconds
+        begun, stop_claiming = threading.Event(), house.worker.stop_claiming
+        house.worker.stop_claiming = lambda: (stop_claiming(), begun.set())
         self.start()
         # Claiming stops first; what a test does next comes after that.
-        with house.worker._moved:
-            assert house.worker._moved.wait_for(lambda: not house.worker.claiming, PATIENCE)
+        assert begun.wait(PATIENCE)
 
     def run(self):
         self.house.worker.drain(self.seconds)
@@ -347,3 +348,31 @@ def test_what_is_put_back_before_it_could_start_does_not_start(run, monkeypatch)
     assert put_back(house.wait_for(second, lambda job: job.version == 3))
     house.close()
     assert started == [1]
+
+
+def test_a_log_that_fails_while_jobs_are_begun_keeps_none_from_its_end(run, monkeypatch):
+    started = []
+
+    def plain(n):
+        started.append(n)
+
+    house = run(plain)
+    first, second = (house.job(plain, n) for n in (1, 2))
+    begin = Execution.start
+    failures = ["the log fails"]
+
+    def start(execution):
+        if execution.job.id == first.id:
+            raise RuntimeError("no thread can be had")
+        begin(execution)
+
+    def fail_once(*_):
+        if failures:
+            raise OSError(failures.pop())
+
+    monkeypatch.setattr(Execution, "start", start)
+    monkeypatch.setattr("app.worker.worker.LOGGER.exception", fail_once)
+    house.writer.submit(Insert([first, second])).result(PATIENCE)
+    assert house.wait_for(first).outcome is Outcome.FAILED
+    assert house.wait_for(second).outcome is Outcome.SUCCEEDED
+    assert (started, failures) == ([2], [])
