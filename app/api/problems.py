@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.kinds import KINDS
-from app.api.whole import WholeResponse
+from app.api.whole import USUAL, WholeResponse
 from app.jobs.errors import (
     Fault,
     InvalidArgumentsError,
@@ -85,7 +85,8 @@ class ProblemError(Exception):
             body["errors"] = self.errors
         # An undecodable byte of the path is a lone surrogate in `instance`: ASCII holds it as an escape.
         text = json.dumps({**body, **self.members}, separators=(",", ":")) + "\n"
-        return WholeResponse(text.encode(), kind.status, b"application/problem+json", self.headers)
+        headers = {**USUAL, **self.headers}
+        return WholeResponse(text.encode(), kind.status, b"application/problem+json", headers)
 
 
 def invalid(kind: str, errors: Sequence[Fault]) -> ProblemError:

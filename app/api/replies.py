@@ -11,20 +11,18 @@ from starlette.types import Receive
 
 from app.api.documents import encode, job_document
 from app.api.parameters import entity_tag
-from app.api.whole import WholeResponse
+from app.api.whole import USUAL, WholeResponse
 from app.jobs.model import Job
 from app.service import NoSuchJobError
 
 T = TypeVar("T")
-
-_FIXED = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with JSON that a browser takes for nothing else, and that nobody keeps without asking."""
-    return WholeResponse(body, status, b"application/json", {**_FIXED, **headers} if headers else _FIXED)
+    return WholeResponse(body, status, b"application/json", {**USUAL, **headers} if headers else USUAL)
 
 
 def job_response(job: Job, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -11,6 +11,9 @@ HEAD = "errand.head"
 WHOLE = "errand.whole"
 """Where a request's scope has the way for such an answer, when the server is ours, until it is taken."""
 
+USUAL = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+"""Headers of what a browser takes for nothing else, and nobody keeps without asking."""
+
 Headers = Sequence[tuple[bytes, bytes]]
 """Names, in lower case, and values."""
 

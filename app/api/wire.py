@@ -154,7 +154,8 @@ class BoundedProtocol(HttpToolsProtocol):
             # A line break would begin another header, or the body.
             msg = "a header has a control character"
             raise RuntimeError(msg)
-        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+        # Not those of the cycle, whose date is that of the request: an answer may have been waited for.
+        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
         if not cycle.keep_alive:
             lines.append(b"connection: close\r\n")
         return b"%b%b\r\n" % (STATUS_LINE[status], b"".join(lines))

@@ -56,6 +56,9 @@ def test_an_unknown_address_is_a_404(shared, path):
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
     assert answer.json()["instance"] == path
     assert answer.headers["content-type"] == "application/problem+json"
+    # By itself a cache may keep a 404, and find it again when there is something.
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_an_address_of_any_bytes_is_a_404(shared):

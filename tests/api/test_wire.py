@@ -183,6 +183,15 @@ def test_a_whole_answer_is_the_one_that_asgi_s_messages_make(request_line):
     assert b"date: " in answers[0]
 
 
+def test_a_whole_answer_bears_the_date_of_its_own_time_and_not_of_its_request():
+    async def late(scope, receive, send):
+        # The server's clock, as the protocol has it from there.
+        scope[WHOLE].__self__.server_state.default_headers = [(b"date", b"later")]
+        await whole(b"body")(scope, receive, send)
+
+    assert b"date: later\r\n" in asyncio.run(until_closed(CLOSING, app=late))
+
+
 def test_whole_answers_to_requests_that_come_at_once_keep_their_order():
     async def path(scope, receive, send):
         await whole(scope["path"].encode())(scope, receive, send)
