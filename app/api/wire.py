@@ -58,6 +58,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+        # None of them will be begun, and each leads back here.
+        self.pipeline.clear()
         if self.cycle is not None:
             # If it was never taken: it leads back here.
             self._current.scope.pop(WHOLE, None)  # type: ignore[misc]
@@ -199,14 +201,16 @@ class Gathering:
 
     def send(self, data: bytes) -> None:
         """Send this now, after what has gathered."""
+        self._gathered.append(data)
         self.flush()
-        self._transport.write(data)
 
     def flush(self) -> None:
         """Send what has gathered now."""
         if self._gathered:
             gathered, self._gathered, self._size = self._gathered, [], 0
-            self._transport.write(b"".join(gathered))
+            # Of requests that come at once uvicorn learns of the last one only that nobody waits for it.
+            if not self.is_closing():
+                self._transport.write(b"".join(gathered))
 
     def close(self) -> None:
         """Close the connection when what was written is sent."""

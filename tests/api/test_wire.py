@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
+import uvloop
 from starlette.responses import Response
 
 from app.api import wire
@@ -119,7 +120,10 @@ class Sent:
     def close(self):
         self.closed = True
 
-    is_closing = get_extra_info = pause_reading = resume_reading = None
+    def is_closing(self):
+        return self.closed
+
+    get_extra_info = pause_reading = resume_reading = None
 
 
 def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once():
@@ -138,7 +142,7 @@ def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once():
         return sent
 
     sent = asyncio.run(write())
-    assert (sent.written, sent.closed) == ([b"headbody", b"next", b"whole", b"last"], True)
+    assert (sent.written, sent.closed) == ([b"headbody", b"nextwhole", b"last"], True)
 
 
 def test_no_more_is_gathered_than_a_reader_can_be_waited_for():
@@ -276,3 +280,36 @@ def test_requests_and_connections_are_not_left_to_the_garbage_collector(monkeypa
         assert asyncio.run(ask()) == ([1, 1], [0, 0])
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("answer", [whole(b"body"), Response(b"body")], ids=["whole", "by messages"])
+def test_to_answer_somebody_who_has_gone_is_no_error(answer, monkeypatch):
+    lost, errors = wire.BoundedProtocol.connection_lost, []
+
+    async def ask():
+        gone, answered = asyncio.Event(), asyncio.Event()
+
+        def connection_lost(protocol, exc):
+            lost(protocol, exc)
+            gone.set()
+
+        async def late(scope, receive, send):
+            # With the body, the connection is read again.
+            await receive()
+            await gone.wait()
+            try:
+                await answer(scope, receive, send)
+            except Exception as exc:
+                errors.append(exc)
+            answered.set()
+
+        monkeypatch.setattr(wire.BoundedProtocol, "connection_lost", connection_lost)
+        async with served(late) as (_, writer):
+            writer.write(GET * 3)
+            await writer.drain()
+            writer.transport.abort()
+            await asyncio.wait_for(answered.wait(), PATIENCE)
+
+    # As the service is run: its transports refuse to be written to when they are closed.
+    uvloop.run(ask())
+    assert errors == []
