@@ -326,14 +326,19 @@ def test_a_callback_that_exits_while_the_worker_is_closed_stops_nothing(run):
     assert [thread.name for thread in ours if thread.name.startswith("errand") and thread.is_alive()] == []
 
 
-def test_what_is_put_back_before_it_could_start_does_not_start(run, monkeypatch):
+def two_to_begin(run):
+    """Return a house, two jobs for one batch, and who of them has run."""
     started = []
 
     def plain(n):
         started.append(n)
 
     house = run(plain)
-    first, second = (house.job(plain, n) for n in (1, 2))
+    return house, [house.job(plain, n) for n in (1, 2)], started
+
+
+def test_what_is_put_back_before_it_could_start_does_not_start(run, monkeypatch):
+    house, (first, second), started = two_to_begin(run)
     begin = Execution.start
 
     def start(execution):
@@ -351,13 +356,7 @@ def test_what_is_put_back_before_it_could_start_does_not_start(run, monkeypatch)
 
 
 def test_a_log_that_fails_while_jobs_are_begun_keeps_none_from_its_end(run, monkeypatch):
-    started = []
-
-    def plain(n):
-        started.append(n)
-
-    house = run(plain)
-    first, second = (house.job(plain, n) for n in (1, 2))
+    house, (first, second), started = two_to_begin(run)
     begin = Execution.start
     failures = ["the log fails"]
 
