@@ -191,8 +191,8 @@ class Worker(Claimer):
         elif self._executions.get(job.id) is execution:
             self._start(execution)
         else:
-            # Put back while those before it were started, which it still may be during its own start,
-            # as it may be later: then its code runs to no avail.
+            # Put back while those before it were started. During its own start it still can be, as at any
+            # time after: then its code runs in vain, and the store refuses its end.
             with self._lock:
                 self._free[job.slot] += 1
 
