@@ -40,7 +40,7 @@ from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
 from app.stores.rows import STATEMENTS, data_version, waiting_lanes
 from app.stores.sqlite_batch import Batch
-from app.stores.sqlite_memory import Memory, RunningJobs
+from app.stores.sqlite_memory import Memory, ReadyJobs, RunningJobs
 from app.stores.sqlite_reads import LAST_POSITION, Reads, reason_of
 from app.stores.sqlite_work import Work
 
@@ -336,6 +336,7 @@ def _load_memory(db: sqlite3.Connection) -> Memory:
         last_position=db.execute(LAST_POSITION).fetchone()[0],
         version=data_version(db),
         running=RunningJobs(),
+        ready=ReadyJobs(),
         paused=frozenset(db.execute("SELECT tenant, queue FROM pauses").fetchall()),
     )
 

@@ -29,7 +29,7 @@ from app.stores.base import (
 )
 from app.stores.rows import SELECT_JOB
 from app.stores.sqlite_insert import Insertion
-from app.stores.sqlite_memory import Entry, Found
+from app.stores.sqlite_memory import Entry, Found, ReadyJobs
 from app.stores.sqlite_routes import Routes
 from app.stores.sqlite_sweep import Eraser
 from app.stores.sqlite_work import Work
@@ -115,7 +115,7 @@ class Batch:
         plain = all(isinstance(operation, PLAIN) for operation in operations)
         changed = (operation.id for operation in operations if isinstance(operation, Change))
         if not plain:
-            self._work.drained_before = frozenset()
+            self._work.ready = ReadyJobs()
         if not (plain and self._insertion.may_wait(changed)):
             self._insertion.flush()
 
@@ -175,8 +175,6 @@ class Batch:
             if taken is None:
                 self._insertion.flush()
                 taken = self._claim_stored(slot, free, event_for)
-            if len(taken) < free:
-                self._work.drained.add(slot)
             claimed += taken
         return claimed
 
@@ -185,6 +183,8 @@ class Batch:
         # Once more after some had expired: others may get their slots, and their permits.
         while len(taken) < free and self._claim_some(slot, free - len(taken), event_for, taken):
             pass
+        if len(taken) < free:
+            self._work.ready.know_none(slot)
         return taken
 
     def _claim_some(self, slot: Slot, free: int, event_for: Callable[[Job], Event], taken: list[Job]) -> bool:
@@ -201,9 +201,8 @@ class Batch:
                 entry.job, entry.whole = entry.job._replace(arguments=row[-2], shown=row[-1]), True
                 taken.append(entry.job)
         expired = any(entry.job.done for _, entry in found)
-        if expired and work.admit():
-            # Whom it has admitted may wait for any slot.
-            work.drained.clear()
+        if expired:
+            work.admit()
         return expired
 
     def _ready(self, slot: Slot, free: int) -> list[Found]:

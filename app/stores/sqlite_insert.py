@@ -1,6 +1,6 @@
 """Insertions into the SQLite store: new jobs, the keys of which there may be one, and idempotency keys."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from app.jobs.lifecycle import Event, has_expired
@@ -186,7 +186,9 @@ class Insertion:
         insert_rows(work.db, "jobs", JOB, [new_row(*new) for new in self._new])
         arguments = [(key, job.arguments, job.shown) for key, job, _, _ in self._new]
         insert_rows(work.db, "arguments", ARGUMENTS, arguments)
-        self._written |= {new.job.slot for new in self._new if new.turn and new.job.ready}
+        ready = [Entry.of_row(key, turn, job) for key, job, _, turn in self._new if turn and job.ready]
+        self._written |= {entry.job.slot for entry in ready}
+        work.ready_new += ready
         gated, self._new, self._gated = self._gated, [], []
         for entry in gated:
             work.entries[entry.job.id] = entry
@@ -200,31 +202,44 @@ class Insertion:
         return not self._gated and self._work.inserted.keys().isdisjoint(changed)
 
     def claim(self, slot: Slot, free: int, event_for: Callable[[Job], Event]) -> list[Job] | None:
-        """Claim what is new and ready, so that it is written as running; None when a query has to tell.
+        """Claim what is known to be ready, new or not; None when a query has to tell.
 
-        That is when others may be ready too, when not all can be claimed, and when one has expired.
+        That is when it is not known who is ready, and when one of them has expired.
         """
-        if slot in self._written or not self._work.has_none_ready(slot):
+        ready = None if slot in self._written else self._work.ready_for(slot)
+        if ready is None:
             return None
         # A claim before this one, in the same batch, may have taken some.
-        ready = [
-            at for at, new in enumerate(self._new) if new.turn and new.job.ready and new.job.slot == slot
-        ]
-        # In the order in which the query finds them.
-        ready.sort(key=lambda at: (-self._new[at].job.priority, self._new[at].turn, at))
-        jobs = [self._new[at].job for at in ready]
-        if len(jobs) > free or any(has_expired(job, self._work.now) for job in jobs):
+        new = {
+            at: Entry.of_row(key, turn, job)
+            for at, (key, job, _, turn) in enumerate(self._new)
+            if turn and job.ready and job.slot == slot
+        }
+        ready = sorted([*ready, *new.values()], key=_place)
+        del ready[free:]
+        if any(has_expired(entry.job, self._work.now) for entry in ready):
             return None
-        return [self._claim(at, event_for(job)) for at, job in zip(ready, jobs, strict=True)]
+        jobs = [self._claim(slot, entry, event_for(entry.job)) for entry in ready]
+        self._rewrite(new)
+        return jobs
 
-    def _claim(self, at: int, event: Event) -> Job:
-        work, (key, job, hold, turn) = self._work, self._new[at]
-        entry = work.entries[job.id] = Entry(key, turn, None, job, job, job, (turn, None), whole=True)
+    def _claim(self, slot: Slot, entry: Entry, event: Event) -> Job:
+        work = self._work
+        work.entries[entry.job.id] = entry
         work.apply(entry, (event,))
-        work.turns.serve(job.slot, job, turn)
-        entry.written = entry.job
-        self._new[at] = New(key, entry.job, hold, turn)
+        work.turns.serve(slot, entry.job, entry.turn)
         return entry.job
+
+    def _rewrite(self, claimed: Mapping[int, Entry]) -> None:
+        """Have what is new written as it is now. claimed: by where it is among the new."""
+        for at, entry in claimed.items():
+            entry.written = entry.job
+            self._new[at] = self._new[at]._replace(job=entry.job)
+
+
+def _place(entry: Entry) -> tuple[int, int, int]:
+    """Return by what the query that claims sorts what it finds."""
+    return -entry.job.priority, entry.turn, entry.key
 
 
 def _entry_of(key: int, job: Job) -> Entry:

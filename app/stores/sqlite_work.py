@@ -33,7 +33,7 @@ from app.stores.rows import (
     turn_of,
     with_payload,
 )
-from app.stores.sqlite_memory import Entry, Found, Memory, alike, has_past, place_of
+from app.stores.sqlite_memory import Entry, Found, Memory, ReadyJobs, alike, has_past, place_of
 from app.stores.sqlite_records import Histories
 from app.stores.sqlite_writing import write_back
 
@@ -85,8 +85,8 @@ class Work:
         self.moving = memory.moving
         self.slots = memory.slots
         self.swept = memory.swept
-        self.drained: set[Slot] = set()
-        """Slots for which the claims have left nothing that may be claimed."""
+        self.ready_new: list[Entry] = []
+        """What was inserted as ready, and is written."""
         self.inserted: dict[str, Job] = {}
         self.entries: dict[str, Entry] = {}
         self.ended: list[Job] = []
@@ -94,8 +94,7 @@ class Work:
         self.erased: dict[str, Job] = {}
         """What was erased on request, as it was."""
         self._notice_others()
-        self.drained_before = memory.drained
-        """The same before this batch; nothing, when an operation of it may make jobs ready unseen."""
+        self.ready, memory.ready = memory.ready, ReadyJobs()
 
     def remember(self) -> None:
         """Take over what was committed."""
@@ -106,7 +105,8 @@ class Work:
         memory.last_key, memory.last_position = self.last_key, self.histories.last_position
         memory.paused, memory.moving = self.paused, self.moving
         memory.slots, memory.swept = self.slots, self.swept
-        memory.drained = frozenset(self.drained)
+        self.ready.update(self.entries, self.ready_new)
+        memory.ready = self.ready
         for entry in self.entries.values():
             memory.running.keep(entry)
 
@@ -119,14 +119,14 @@ class Work:
         memory, version = self.memory, data_version(self.db)
         if version != memory.version:
             # At once, and not in `remember`: it is so even if this batch fails.
-            memory.version, memory.drained = version, frozenset()
+            memory.version, memory.ready = version, ReadyJobs()
             memory.running.clear()
 
-    def has_none_ready(self, slot: Slot) -> bool:
-        """Tell whether it is known that no job is ready for a slot, but for those that are new."""
-        return slot in self.drained_before and not any(
-            entry.job.ready and entry.job.slot == slot for entry in self.entries.values()
-        )
+    def ready_for(self, slot: Slot) -> list[Entry] | None:
+        """Return what is ready for a slot, but for those that are new; None when a query has to tell."""
+        # One of a queue that was paused a moment ago may not know it yet.
+        pausing = not self.moving.keys().isdisjoint(self.paused)
+        return None if pausing else self.ready.of(slot, self.entries)
 
     def changed(self) -> list[Job]:
         """Return the jobs that are new or not as they were, have said something, or were erased."""
@@ -143,6 +143,7 @@ class Work:
         """Take jobs into work, with all that `Store.get` shows of them."""
         wanted = set(ids)
         known = self.memory.running.take(wanted)
+        known.update((id_, found) for id_ in wanted - known.keys() if (found := self.ready.find(id_)))
         self.entries.update(known)
         for row in select_jobs(self.db, list(wanted - known.keys())):
             try:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from hypothesis import settings
 
+from app.stores.rows import JOB, job_of, turn_of
 from app.stores.sqlite import SqliteStore
+from app.stores.sqlite_batch import READY_NOW
 from tests.stores.driving import QUICK
 from tests.stores.store_contract import StoreContract
 from tests.stores.store_machine import StoreMachine
@@ -48,6 +50,30 @@ class SqliteMachine(StoreMachine):
         )
         assert indexed == counted
         assert db.execute(f"SELECT count(*) FROM jobs WHERE {STRANGE}").fetchone() == (0,)
+        self.check_known()
+
+    def check_known(self):
+        """What is known without asking is what a query finds."""
+        memory = self.store._memory
+        pausing = memory.moving.keys() & memory.paused
+        for slot, known in memory.ready._by_slot.items():
+            rows = self.store._db.execute(READY_NOW, (slot, -1)).fetchall()
+            found = [
+                (turn_of(row), job_of(row[: len(JOB)])._replace(arguments=row[-2], shown=row[-1]))
+                for row in rows
+                # Those of a queue that is being paused are passed over.
+                if (row[JOB.index("tenant")], row[JOB.index("queue")]) not in pausing
+            ]
+            kept = [
+                (entry.turn, entry.job)
+                for entry in sorted(known.values(), key=place)
+                if (entry.job.tenant, entry.job.queue) not in pausing
+            ]
+            assert kept == found
+
+
+def place(entry):
+    return -entry.job.priority, entry.turn, entry.key
 
 
 STRANGE = """

@@ -7,11 +7,13 @@ import pytest
 
 from app.core import State
 from app.jobs.errors import StaleTokenError
-from app.jobs.lifecycle import Released
+from app.jobs.lifecycle import CancelRequested, Edited, Released
 from app.jobs.model import Hold, Slot
 from app.stores.base import Caps, Change, Claim, Insert, Pause, Recover
 from app.stores.sqlite import SqliteStore
-from tests.stores.driving import KNOWN, NOW, claim, get, insert, new_job, one, scheduled
+from app.stores.sqlite_memory import KNOWN as MANY
+from app.stores.sqlite_memory import SMALL
+from tests.stores.driving import KNOWN, NOW, change, claim, get, insert, new_job, one, scheduled
 
 
 @pytest.fixture
@@ -155,6 +157,57 @@ def test_after_a_batch_that_failed_the_writer_knows_no_more_than_before(store):
     assert come(store, last := new_job()) == [last.id]
     (n,) = store._db.execute("SELECT count(*) FROM jobs").fetchone()
     assert n == 2
+
+
+def test_what_waits_is_claimed_without_asking(store):
+    jobs = [new_job(), new_job(), new_job(priority=1)]
+    assert come(store, *jobs, free=1) == [jobs[2].id]
+    claimed = []
+    said = statements_of(store, lambda: claimed.extend(claim(store, threads=2)))
+    assert [job.id for job in claimed] == [jobs[0].id, jobs[1].id]
+    assert [of for of in said if of.startswith("SELECT")] == []
+    assert [get(store, job) for job in claimed] == claimed
+
+
+def test_what_waits_is_cancelled_without_reading_it_and_not_claimed(store):
+    insert(store, gone := new_job(), left := new_job())
+    said = statements_of(store, lambda: change(store, gone, CancelRequested()))
+    assert [of for of in said if of.startswith("SELECT")] == []
+    assert get(store, gone).state is State.CANCELLED
+    assert come(store) == [left.id]
+
+
+def test_one_that_has_been_edited_is_claimed_in_its_new_place(store):
+    insert(store, first := new_job(), second := new_job())
+    change(store, second, Edited(priority=5))
+    assert come(store, free=1) == [second.id]
+    assert come(store) == [first.id]
+
+
+@pytest.mark.parametrize("arguments", [1, SMALL + 1])
+@pytest.mark.parametrize("count", [3, MANY + 1])
+def test_all_are_claimed_in_their_order_however_many_and_large_they_are(store, count, arguments):
+    jobs = [new_job(arguments="1" * arguments) for _ in range(count)]
+    insert(store, *jobs)
+    assert come(store, last := new_job(), free=2) == [jobs[0].id, jobs[1].id]
+    assert come(store, free=count) == [job.id for job in (*jobs[2:], last)]
+    assert come(store, one_more := new_job()) == [one_more.id]
+
+
+def test_one_whose_queue_is_being_paused_is_not_claimed_although_an_event_came_in_vain(store):
+    insert(store, first := new_job(queue="shut"), second := new_job(queue="shut"))
+    assert one(store, Pause("ours", "shut", paused=True, limit=1))
+    assert claim(store, threads=1) == []
+    assert isinstance(change(store, second, Released(1)), StaleTokenError)
+    assert come(store) == []
+    assert [get(store, job).state for job in (first, second)] == [State.PENDING] * 2
+
+
+def test_what_waited_is_found_after_a_batch_that_failed(store):
+    insert(store, waiting := new_job())
+    with pytest.raises(sqlite3.IntegrityError):
+        come(store, waiting)
+    assert come(store) == [waiting.id]
 
 
 def test_an_event_finds_a_job_that_came_in_the_same_batch(store):
