@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.kinds import KINDS
 from app.api.whole import WHOLE, Headers
+from app.service import PRECEDENCE
 
 MAX_FRAMING = 64 * 1024
 """Bytes at a stretch that bring no request further; those of a read that does are not counted."""
@@ -71,6 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and count what brings no request further."""
+        PRECEDENCE.respect()
         if self._deadline is None:
             # Not even an empty line between two requests may stop the clock.
             self._expect()

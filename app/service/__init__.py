@@ -1,5 +1,6 @@
 """Every use case, once: what the API, and whoever else speaks for a tenant, can ask for."""
 
+from app.core.precedence import PRECEDENCE
 from app.service.bulk import Tally
 from app.service.errors import (
     DrainingError,
@@ -26,6 +27,7 @@ from app.stores.base import Filter, Once
 from app.stores.figures import StateCounts
 
 __all__ = [
+    "PRECEDENCE",
     "DrainingError",
     "Entry",
     "FailureCount",

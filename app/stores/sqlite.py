@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from app.core import ThreadPoolExecutor
+from app.core.precedence import PRECEDENCE
 from app.jobs.model import Job
 from app.jobs.points import reached
 from app.stores import migrate
@@ -321,7 +322,8 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
         reached("batch-written")
-        db.execute("COMMIT")
+        with PRECEDENCE.lifted():
+            db.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
             db.execute("ROLLBACK")

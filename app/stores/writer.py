@@ -13,6 +13,7 @@ from time import monotonic, sleep
 from typing import Any, Protocol
 
 from app.core import Future
+from app.core.precedence import PRECEDENCE
 from app.jobs.model import Clock, Job
 from app.jobs.points import reached
 from app.stores.base import (
@@ -163,7 +164,8 @@ class Writer:
             # From here on a future among them can no longer be cancelled under the writer's hands.
             batch = [item for item in batch if item[1].set_running_or_notify_cancel()]
             if batch:
-                _shielded(self._commit, batch)
+                with PRECEDENCE:
+                    _shielded(self._commit, batch)
             if len(batch) >= MANY:
                 sleep(REST)
         self._ended = True

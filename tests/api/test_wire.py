@@ -313,3 +313,19 @@ def test_to_answer_somebody_who_has_gone_is_no_error(answer, monkeypatch):
     # As the service is run: its transports refuse to be written to when they are closed.
     uvloop.run(ask())
     assert errors == []
+
+
+def test_before_it_begins_anything_it_respects_who_has_precedence(monkeypatch):
+    happened = []
+
+    class Noted:
+        def respect(self):
+            happened.append("respected")
+
+    async def answer(scope, receive, send):
+        happened.append("begun")
+        await nobody(scope, receive, send)
+
+    monkeypatch.setattr(wire, "PRECEDENCE", Noted())
+    asyncio.run(until_closed(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", app=answer))
+    assert happened == ["respected", "begun"]

@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from app.core import Future, State
+from app.core.precedence import PRECEDENCE
 from app.jobs.errors import JobFinishedError
 from app.jobs.lifecycle import CancelRequested, Succeeded
 from app.jobs.model import Slot
@@ -176,6 +177,20 @@ def test_only_after_a_batch_of_many_the_writer_rests(gated, monkeypatch):
     writer.close()
     # The first batch is the fixture's.
     assert rests == [(REST, 2)]
+
+
+def test_it_has_precedence_for_a_batch_but_not_while_the_disk_is_waited_for(store, writer):
+    seen = {}
+    store._db.set_trace_callback(lambda sql: seen.setdefault(sql.split()[0], PRECEDENCE.taken))
+    writer.listen(lambda _: seen.setdefault("told", PRECEDENCE.taken))
+    writer.submit(Insert([new_job()])).result()
+    writer.close()
+    assert {said: seen[said] for said in ("INSERT", "COMMIT", "told")} == {
+        "INSERT": True,
+        "COMMIT": False,
+        "told": True,
+    }
+    assert not PRECEDENCE.taken
 
 
 def test_a_batch_has_a_largest_size(gated):
