@@ -188,7 +188,7 @@ class Insertion:
         insert_rows(work.db, "arguments", ARGUMENTS, arguments)
         ready = [Entry.of_row(key, turn, job) for key, job, _, turn in self._new if turn and job.ready]
         self._written |= {entry.job.slot for entry in ready}
-        work.ready_new += ready
+        work.ready_new.update((entry.job.id, entry) for entry in ready)
         gated, self._new, self._gated = self._gated, [], []
         for entry in gated:
             work.entries[entry.job.id] = entry

@@ -1,7 +1,7 @@
 """What the SQLite store's writer knows without asking, and a job as a transaction works on it."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -156,12 +156,12 @@ class ReadyJobs:
             return None
         return [entry for job_id, entry in known.items() if job_id not in work] + ours
 
-    def update(self, work: Mapping[str, Entry], new: Iterable[Entry]) -> None:
-        """Take over what was committed. work: all that was in work. new: what was inserted as ready."""
+    def update(self, new: Mapping[str, Entry], work: Mapping[str, Entry]) -> None:
+        """Take over what was committed. new: inserted as ready. work: what has become of these, and others."""
         for known in self._by_slot.values():
             for job_id in known.keys() & work.keys():
                 del known[job_id]
-        for entry in (*(entry for entry in new if entry.job.id not in work), *work.values()):
+        for entry in {**new, **work}.values():
             if entry.job.ready and entry.job.slot in self._by_slot:
                 self._add(self._by_slot[entry.job.slot], entry)
 

@@ -85,8 +85,8 @@ class Work:
         self.moving = memory.moving
         self.slots = memory.slots
         self.swept = memory.swept
-        self.ready_new: list[Entry] = []
-        """What was inserted as ready, and is written."""
+        self.ready_new: dict[str, Entry] = {}
+        """What was inserted as ready, and is written, by id."""
         self.inserted: dict[str, Job] = {}
         self.entries: dict[str, Entry] = {}
         self.ended: list[Job] = []
@@ -105,7 +105,7 @@ class Work:
         memory.last_key, memory.last_position = self.last_key, self.histories.last_position
         memory.paused, memory.moving = self.paused, self.moving
         memory.slots, memory.swept = self.slots, self.swept
-        self.ready.update(self.entries, self.ready_new)
+        self.ready.update(self.ready_new, self.entries)
         memory.ready = self.ready
         for entry in self.entries.values():
             memory.running.keep(entry)

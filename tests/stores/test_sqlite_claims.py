@@ -9,7 +9,7 @@ from app.core import State
 from app.jobs.errors import StaleTokenError
 from app.jobs.lifecycle import CancelRequested, Edited, Released
 from app.jobs.model import Hold, Slot
-from app.stores.base import Caps, Change, Claim, Insert, Pause, Recover
+from app.stores.base import Caps, Change, Claim, Insert, Pause, Purge, Recover
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_memory import KNOWN as MANY
 from app.stores.sqlite_memory import SMALL
@@ -208,6 +208,13 @@ def test_what_waited_is_found_after_a_batch_that_failed(store):
     with pytest.raises(sqlite3.IntegrityError):
         come(store, waiting)
     assert come(store) == [waiting.id]
+
+
+def test_what_was_erased_in_the_batch_in_which_it_came_is_not_claimed_later(store):
+    job = new_job()
+    gone = [Insert([job]), Change(job.id, (CancelRequested(),)), Purge(job.id, job.tenant)]
+    store.apply([*gone, Claim("worker", {Slot.THREAD: 1})], NOW)
+    assert claim(store, threads=1) == []
 
 
 def test_an_event_finds_a_job_that_came_in_the_same_batch(store):
