@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Self
 
 PATIENCE = 0.002
-"""Seconds that others wait at most, once for each time that it is taken."""
+"""Seconds that others wait; after a wait in vain nobody waits again before it is taken anew."""
 
 
 class Precedence:
@@ -16,31 +16,37 @@ class Precedence:
     where the first gives it up for a moment, and at each the first has to wait for it again,
     wakes, finds it taken, and sleeps. Both have done the same in the end, and neither is sooner.
 
-    Nothing relies on it. It is left for what is waited for elsewhere (`lifted`), nobody waits long,
-    and a thread that finds it taken by another one does without.
+    Nothing relies on it. Nobody waits long, it can be lifted while the stretch itself has to wait,
+    and a thread that finds it taken by another one does without. It is not reentrant.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
-        self._lock = threading.Lock()
+        self._choice = threading.Lock()
+        """Held by who has it."""
         self._owner = 0
+        self._gate: threading.Lock | None = None
+        """Opened when it is over. A new one each time: who comes through late must be in nobody's way."""
         self._given_up = False
-        """Whether somebody's patience has ended: it is in vain while one thread has it so long."""
+        """Whether somebody has waited for it in vain since it was taken."""
 
     @property
     def taken(self) -> bool:
         """Whether a thread has it at the moment."""
-        return self._lock.locked()
+        return self._gate is not None
 
     def __enter__(self) -> Self:
-        if self._lock.acquire(blocking=False):
-            self._owner, self._given_up = threading.get_ident(), False
+        if self._choice.acquire(blocking=False):
+            gate = threading.Lock()
+            gate.acquire()
+            self._owner, self._gate, self._given_up = threading.get_ident(), gate, False
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._owner == threading.get_ident():
-            self._owner = 0
-            self._lock.release()
+        if self._owner == threading.get_ident() and self._gate is not None:
+            gate, self._owner, self._gate = self._gate, 0, None
+            self._choice.release()
+            gate.release()
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
@@ -55,14 +61,16 @@ class Precedence:
             self.__enter__()
 
     def respect(self) -> None:
-        """Wait until no thread has it, but not for long. Called before something is begun."""
-        if not self.taken or self._given_up:
+        """Wait until what has precedence is over, but not for long. Called before something is begun."""
+        gate = self._gate
+        if gate is None or self._given_up:
             return
-        if self._lock.acquire(timeout=self._patience):
-            self._lock.release()
+        if gate.acquire(timeout=self._patience):
+            # For whoever else waits there.
+            gate.release()
         else:
             self._given_up = True
 
 
 PRECEDENCE = Precedence()
-"""That of this interpreter. A store's writer has it while it works on a batch."""
+"""That of this interpreter. A store's writer has it while it works on a batch, but for the commit."""

@@ -61,7 +61,7 @@ READY_ELSEWHERE = READY.format(
 )
 
 
-PLAIN = (Insert, Change, Claim)
+PLAIN = (Insert, Change, Claim, Probe)
 """Operations that need no row of a job that is new.
 
 They look it up by its id or its key, which the batch knows; and what they make ready is in `Work.entries`.
@@ -114,10 +114,11 @@ class Batch:
                 outcomes[index] = self._insertion.add(operation)
         plain = all(isinstance(operation, PLAIN) for operation in operations)
         changed = (operation.id for operation in operations if isinstance(operation, Change))
-        if not plain:
-            self._work.ready = ReadyJobs()
         if not (plain and self._insertion.may_wait(changed)):
             self._insertion.flush()
+        if not plain:
+            # Statements may change these rows unseen. A claim asks, and then it is known what it has left.
+            self._work.ready, self._work.ready_new = ReadyJobs(), {}
 
     def _probe(self, _: Probe) -> None:
         self._work.db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (self._work.now,))

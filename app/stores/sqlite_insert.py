@@ -209,12 +209,7 @@ class Insertion:
         ready = None if slot in self._written else self._work.ready_for(slot)
         if ready is None:
             return None
-        # A claim before this one, in the same batch, may have taken some.
-        new = {
-            at: Entry.of_row(key, turn, job)
-            for at, (key, job, _, turn) in enumerate(self._new)
-            if turn and job.ready and job.slot == slot
-        }
+        new = self._new_for(slot)
         ready = sorted([*ready, *new.values()], key=_place)
         del ready[free:]
         if any(has_expired(entry.job, self._work.now) for entry in ready):
@@ -223,6 +218,15 @@ class Insertion:
         self._rewrite(new)
         return jobs
 
+    def _new_for(self, slot: Slot) -> dict[int, Entry]:
+        """Return what is new and ready for a slot, by where it is among the new."""
+        # Still ready: a claim before this one, in the same batch, may have taken some.
+        return {
+            at: Entry.of_row(key, turn, job)
+            for at, (key, job, _, turn) in enumerate(self._new)
+            if turn and job.ready and job.slot == slot
+        }
+
     def _claim(self, slot: Slot, entry: Entry, event: Event) -> Job:
         work = self._work
         work.entries[entry.job.id] = entry
@@ -230,15 +234,15 @@ class Insertion:
         work.turns.serve(slot, entry.job, entry.turn)
         return entry.job
 
-    def _rewrite(self, claimed: Mapping[int, Entry]) -> None:
-        """Have what is new written as it is now. claimed: by where it is among the new."""
-        for at, entry in claimed.items():
+    def _rewrite(self, new: Mapping[int, Entry]) -> None:
+        """Have what is new written as it is now, claimed or not. new: by where it is among the new."""
+        for at, entry in new.items():
             entry.written = entry.job
             self._new[at] = self._new[at]._replace(job=entry.job)
 
 
 def _place(entry: Entry) -> tuple[int, int, int]:
-    """Return by what the query that claims sorts what it finds."""
+    """Return the key by which READY_NOW sorts."""
     return -entry.job.priority, entry.turn, entry.key
 
 

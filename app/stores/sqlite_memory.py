@@ -122,11 +122,11 @@ class RunningJobs:
         self._entries.pop(job_id, None)
 
 
-KNOWN = 256
+MOST_KNOWN = 256
 """Ready jobs of a slot that are known without asking: to sort many takes longer than to ask."""
 
 SMALL = 4096
-"""Characters of the arguments with which a job may be among them: they are in memory meanwhile."""
+"""The longest arguments, in characters, of a job that is among them: they are in memory meanwhile."""
 
 
 class ReadyJobs:
@@ -135,6 +135,7 @@ class ReadyJobs:
     Python's sqlite3 gives up the interpreter for each column of each row that it reads, and beside a
     busy thread has to wait for it again: a claim that reads nothing is several times as fast.
     A batch takes this over, and gives it back when it is committed: after one that fails, nothing is known.
+    Nor is it of a slot for which one waits that is too large, or was tried before.
     """
 
     def __init__(self) -> None:
@@ -157,7 +158,7 @@ class ReadyJobs:
         return [entry for job_id, entry in known.items() if job_id not in work] + ours
 
     def update(self, new: Mapping[str, Entry], work: Mapping[str, Entry]) -> None:
-        """Take over what was committed. new: inserted as ready. work: what has become of these, and others."""
+        """Take over what was committed. new: inserted as ready. work: what has become of them, and others."""
         for known in self._by_slot.values():
             for job_id in known.keys() & work.keys():
                 del known[job_id]
@@ -166,14 +167,15 @@ class ReadyJobs:
                 self._add(self._by_slot[entry.job.slot], entry)
 
     def _add(self, known: dict[str, Entry], entry: Entry) -> None:
-        if _is_kept(entry) and len(known) < KNOWN:
+        if _is_kept(entry) and len(known) < MOST_KNOWN:
             known[entry.job.id] = Entry.of_row(entry.key, entry.turn, entry.job)
         else:
             del self._by_slot[entry.job.slot]
 
 
 def _is_kept(entry: Entry) -> bool:
-    return entry.whole and not has_past(entry.job) and len(entry.job.arguments) <= SMALL
+    job = entry.job
+    return entry.whole and not has_past(job) and len(job.arguments) + len(job.shown or "") <= SMALL
 
 
 def has_past(job: Job) -> bool:

@@ -71,7 +71,6 @@ class Eraser:
                 work.histories.trim_to(job.tenant, last)
             work.deltas.forget(job)
             work.entries.pop(job.id, None)
-            work.ready_new.pop(job.id, None)
         for table in HANGING:
             delete_where(work.db, table, "job", keys)
         delete_where(work.db, "jobs", "key", keys)

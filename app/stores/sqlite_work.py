@@ -143,7 +143,9 @@ class Work:
         """Take jobs into work, with all that `Store.get` shows of them."""
         wanted = set(ids)
         known = self.memory.running.take(wanted)
-        known.update((id_, found) for id_ in wanted - known.keys() if (found := self.ready.find(id_)))
+        # Who has been taken into work already is not as it was.
+        others = wanted - known.keys() - self.entries.keys()
+        known.update((id_, found) for id_ in others if (found := self.ready.find(id_)))
         self.entries.update(known)
         for row in select_jobs(self.db, list(wanted - known.keys())):
             try:
@@ -204,6 +206,7 @@ class Work:
         """Have a query of jobs find no more what cannot be read of it; tell whether that is anything."""
         keys = self.db.execute(f"SELECT key FROM ({sql})", values).fetchall()
         unreadable = [(key, exc) for (key,) in keys if (exc := self._fault(key))]
+        self.ready = ReadyJobs()
         for key, exc in unreadable:
             (id_,) = self.db.execute(SET_ASIDE, (key,)).fetchone()
             text = "job %s cannot be read (%s): it is set aside until the next start"

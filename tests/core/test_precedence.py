@@ -1,6 +1,7 @@
 """Precedence: who waits for whom, and that nobody waits for long."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -9,54 +10,76 @@ from app.core.precedence import Precedence
 FOREVER = 3600.0
 
 
-@pytest.fixture
-def elsewhere():
-    """Call functions on another thread, each time until it is done."""
+class Watched:
+    """A gate that tells when somebody comes to wait at it."""
 
-    def call(fn):
-        thread = threading.Thread(target=fn)
-        thread.start()
-        thread.join()
+    def __init__(self, gate):
+        self._gate = gate
+        self.reached = threading.Event()
+        self.release = gate.release
 
-    return call
+    def acquire(self, timeout):
+        self.reached.set()
+        return self._gate.acquire(timeout=timeout)
 
 
+def started(fn):
+    """Call a function on a thread of its own, which ends with the tests at the latest."""
+    thread = threading.Thread(target=fn, daemon=True)
+    thread.start()
+    return thread
+
+
+def elsewhere(fn):
+    """Call a function on another thread, and wait until it is done."""
+    started(fn).join()
+
+
+@contextmanager
 def held_elsewhere(precedence):
-    """Have another thread take it; return what makes it give it up."""
-    taken, done = threading.Event(), threading.Event()
+    """Have another thread take it meanwhile."""
+    taken, over = threading.Event(), threading.Event()
 
     def hold():
         with precedence:
             taken.set()
-            done.wait()
+            over.wait()
 
-    thread = threading.Thread(target=hold)
-    thread.start()
+    thread = started(hold)
     taken.wait()
-
-    def give_up():
-        done.set()
+    try:
+        yield
+    finally:
+        over.set()
         thread.join()
-
-    return give_up
 
 
 def test_others_wait_until_it_is_over():
-    precedence, happened, begun = Precedence(FOREVER), [], threading.Event()
+    precedence, happened = Precedence(FOREVER), []
 
     def begin():
-        begun.set()
         precedence.respect()
         happened.append("begun")
 
     with precedence:
-        other = threading.Thread(target=begin)
-        other.start()
-        begun.wait()
+        precedence._gate = gate = Watched(precedence._gate)
+        others = [started(begin) for _ in range(2)]
+        gate.reached.wait()
         happened.append("over")
-    other.join()
-    assert happened == ["over", "begun"]
+    for other in others:
+        other.join()
+    assert happened == ["over", "begun", "begun"]
     assert not precedence.taken
+
+
+def test_who_comes_through_late_does_not_stand_in_the_next_ones_way():
+    precedence = Precedence(FOREVER)
+    with precedence:
+        gate = precedence._gate
+    # As if somebody had got through the gate, and not come further.
+    assert gate.acquire(blocking=False)
+    with precedence:
+        assert precedence.taken
 
 
 def test_nobody_waits_where_nobody_has_it():
@@ -68,7 +91,7 @@ def test_nobody_waits_where_nobody_has_it():
     assert not precedence.taken
 
 
-def test_patience_ends_once_for_each_time_that_it_is_taken(elsewhere):
+def test_patience_ends_once_for_each_time_that_it_is_taken():
     precedence = Precedence(0.001)
     for _ in range(2):
         with precedence:
@@ -80,7 +103,7 @@ def test_patience_ends_once_for_each_time_that_it_is_taken(elsewhere):
     assert not precedence.taken
 
 
-def test_it_is_lifted_while_something_else_is_waited_for(elsewhere):
+def test_it_is_lifted_while_something_else_is_waited_for():
     precedence = Precedence(FOREVER)
     with precedence:
         with precedence.lifted():
@@ -101,13 +124,12 @@ def test_it_is_taken_again_after_an_error():
 
 def test_a_thread_that_finds_it_taken_does_without():
     precedence = Precedence(FOREVER)
-    give_up = held_elsewhere(precedence)
-    with precedence:
-        with precedence.lifted():
+    with held_elsewhere(precedence):
+        with precedence:
+            with precedence.lifted():
+                assert precedence.taken
             assert precedence.taken
         assert precedence.taken
-    assert precedence.taken
-    give_up()
     assert not precedence.taken
 
 

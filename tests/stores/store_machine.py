@@ -524,6 +524,13 @@ class StoreMachine(RuleBasedStateMachine):
         operations = [Recover(slots, caps), Promote(), Claim("worker", {Slot.THREAD: 1})]
         self.apply(*operations[: 3 if also else 1])
 
+    @rule(data=st.data(), caps=st.sampled_from(CAPS))
+    def recover_what_has_just_come(self, data: st.DataObject, caps: dict[str, Caps]) -> None:
+        claim = Claim("worker", {Slot.THREAD: 9, Slot.COROUTINE: 9})
+        self.apply(
+            Insert([self.drawn_job(data)]), Insert([self.drawn_job(data)]), Recover(TASKS, caps), claim
+        )
+
     @rule(caps=st.sampled_from(CAPS))
     def open_again(self, caps: dict[str, Caps]) -> None:
         self.store.close()

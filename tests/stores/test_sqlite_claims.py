@@ -9,10 +9,9 @@ from app.core import State
 from app.jobs.errors import StaleTokenError
 from app.jobs.lifecycle import CancelRequested, Edited, Released
 from app.jobs.model import Hold, Slot
-from app.stores.base import Caps, Change, Claim, Insert, Pause, Purge, Recover
+from app.stores.base import Caps, Change, Claim, Insert, Pause, Probe, Purge, Recover
 from app.stores.sqlite import SqliteStore
-from app.stores.sqlite_memory import KNOWN as MANY
-from app.stores.sqlite_memory import SMALL
+from app.stores.sqlite_memory import MOST_KNOWN, SMALL
 from tests.stores.driving import KNOWN, NOW, change, claim, get, insert, new_job, one, scheduled
 
 
@@ -185,7 +184,7 @@ def test_one_that_has_been_edited_is_claimed_in_its_new_place(store):
 
 
 @pytest.mark.parametrize("arguments", [1, SMALL + 1])
-@pytest.mark.parametrize("count", [3, MANY + 1])
+@pytest.mark.parametrize("count", [3, MOST_KNOWN + 1])
 def test_all_are_claimed_in_their_order_however_many_and_large_they_are(store, count, arguments):
     jobs = [new_job(arguments="1" * arguments) for _ in range(count)]
     insert(store, *jobs)
@@ -215,6 +214,38 @@ def test_what_was_erased_in_the_batch_in_which_it_came_is_not_claimed_later(stor
     gone = [Insert([job]), Change(job.id, (CancelRequested(),)), Purge(job.id, job.tenant)]
     store.apply([*gone, Claim("worker", {Slot.THREAD: 1})], NOW)
     assert claim(store, threads=1) == []
+
+
+@pytest.mark.parametrize(
+    ("recovery", "left"),
+    [(Recover(KNOWN, {"plain": Caps(1, None)}), 1), (Recover({}), 0)],
+    ids=["limit", "unknown"],
+)
+def test_what_a_start_holds_back_in_the_batch_in_which_it_came_is_not_claimed(store, recovery, left):
+    jobs = [new_job(limit_key="") for _ in range(3)]
+    *_, claimed = store.apply([Insert(jobs), recovery, Claim("worker", {Slot.THREAD: 9})], NOW).outcomes
+    assert len(claimed) == left
+    assert claim(store, threads=9) == []
+
+
+@pytest.mark.parametrize("event", [CancelRequested(), Edited(priority=1)], ids=["cancelled", "edited"])
+def test_one_that_gives_up_its_permit_in_the_batch_of_its_own_event_has_it_no_more(store, event):
+    one(store, Recover(KNOWN, {"plain": Caps(1, None)}))
+    insert(store, low := new_job(limit_key=""))
+    (claimed,) = claim(store, threads=9)
+    change(store, claimed, Released(claimed.token))
+    assert claim(store, threads=0) == []
+    high = new_job(limit_key="", priority=5)
+    store.apply([Insert([high]), Change(low.id, (event,))], NOW)
+    insert(store, new_job(limit_key=""))
+    assert [job.id for job in claim(store, threads=9)] == [high.id]
+
+
+def test_a_claim_beside_a_probe_asks_nothing(store):
+    insert(store, new_job())
+    free = Claim("worker", {Slot.THREAD: 2})
+    said = statements_of(store, lambda: store.apply([Probe(), free], NOW))
+    assert [of for of in said if of.startswith("SELECT")] == []
 
 
 def test_an_event_finds_a_job_that_came_in_the_same_batch(store):

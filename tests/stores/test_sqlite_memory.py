@@ -11,8 +11,7 @@ from app.jobs.lifecycle import CancelRequested, Failed, Lost, Progressed, Releas
 from app.jobs.model import Backoff, Progress, Slot
 from app.stores.base import Change, Claim, Filter, Insert, Paging, Recover
 from app.stores.sqlite import SqliteStore
-from app.stores.sqlite_memory import KNOWN as MANY
-from app.stores.sqlite_memory import SMALL
+from app.stores.sqlite_memory import MOST_KNOWN, SMALL
 from tests.stores.driving import BROKEN, KNOWN, NOW, change, claim, get, insert, new_job, one, page
 
 
@@ -163,7 +162,7 @@ def test_later_attempts_are_read(store):
     assert [attempt.exception for attempt in done.attempts] == [BROKEN]
 
 
-@pytest.mark.parametrize(("count", "size"), [(MANY + 1, 1), (1, SMALL + 1)], ids=["many", "large"])
+@pytest.mark.parametrize(("count", "size"), [(MOST_KNOWN + 1, 1), (1, SMALL + 1)], ids=["many", "large"])
 def test_no_more_of_what_waits_is_kept_in_memory_than_that(store, count, size):
     assert claim(store, 1) == []
     insert(store, new_job())
