@@ -342,6 +342,12 @@ class Store(Protocol):
         impossible; nothing is stored then either.
         """
 
+    def tidy(self) -> bool:
+        """Do what has been left to be done after batches, if it is time; return whether it was.
+
+        It is called by the thread that calls `apply`, when everybody has been told. Raises nothing.
+        """
+
     async def get(self, tenant: str, job_id: str) -> Job | None:
         """Return the whole job, or None when the tenant has none of that id."""
 

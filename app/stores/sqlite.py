@@ -41,6 +41,7 @@ from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
 from app.stores.rows import STATEMENTS, data_version, waiting_lanes
 from app.stores.sqlite_batch import Batch
+from app.stores.sqlite_log import Log
 from app.stores.sqlite_memory import Memory, ReadyJobs, RunningJobs
 from app.stores.sqlite_reads import LAST_POSITION, Reads, reason_of
 from app.stores.sqlite_work import Work
@@ -82,6 +83,7 @@ class SqliteStore:
             try:
                 self._db = opened.enter_context(closing(_connect(path, lock_timeout)))
                 _prepare(self._db, path)
+                self._log = Log(self._db)
                 self._memory = _load_memory(self._db)
                 reader = opened.enter_context(closing(_connect_reader(path, lock_timeout)))
                 # The event loop waits for no lock.
@@ -114,10 +116,15 @@ class SqliteStore:
                 self._lose_patience()
             raise StoreUnavailableError(f"{self._path}: {reason_of(self._path, exc)}") from exc
         work.remember()
+        self._log.grow()
         if self._impatient:
             self._db.execute(f"PRAGMA busy_timeout = {round(self._lock_timeout * 1000)}")
             self._impatient = False
         return applied
+
+    def tidy(self) -> bool:
+        """See Store.tidy."""
+        return self._log.shorten()
 
     def _lose_patience(self) -> None:
         """Wait less for another program's lock until a write succeeds."""

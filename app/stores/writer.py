@@ -88,7 +88,7 @@ Follower = Callable[[Applied], object]
 
 
 class Writer:
-    """The writer's thread. It alone calls `Store.apply`.
+    """The writer's thread. It alone calls `Store.apply` and `Store.tidy`.
 
     A claim rides in every batch, so a job that finds a free slot is claimed in the
     transaction that inserts it, and a slot that becomes free is filled in the
@@ -166,10 +166,14 @@ class Writer:
             if batch:
                 with PRECEDENCE:
                     _shielded(self._commit, batch)
-            if len(batch) >= MANY:
-                sleep(REST)
+                _shielded(self._make_way, len(batch))
         self._ended = True
         self._refuse_rest()
+
+    def _make_way(self, count: int) -> None:
+        """Let those who were told go on, and use the time for what nobody should have to wait for."""
+        if not self._store.tidy() and count >= MANY:
+            sleep(REST)
 
     def _refuse_rest(self) -> None:
         """Refuse what has come too late; on the writer's thread at its end, after that on any."""

@@ -179,6 +179,37 @@ def test_only_after_a_batch_of_many_the_writer_rests(gated, monkeypatch):
     assert rests == [(REST, 2)]
 
 
+def test_when_everybody_was_told_the_store_is_tidied_and_after_that_it_does_not_rest(gated, monkeypatch):
+    store, writer = gated
+    futures = [Future() for _ in range(MANY)]
+    rests, told = [], []
+
+    def tidy():
+        told.append((len(store.batches), all(future.done() for future in futures)))
+        return len(store.batches) == 2
+
+    store.tidy = tidy
+    monkeypatch.setattr("app.stores.writer.sleep", lambda _: rests.append(len(store.batches)))
+    writer.submit_all([(Probe(), future) for future in futures])
+    store.gate.release(10)
+    for future in futures:
+        future.result(SOON)
+    writer.close()
+    assert (told, rests) == ([(1, False), (2, True)], [])
+
+
+def test_a_store_that_raises_when_it_is_tidied_ends_nothing(gated):
+    store, writer = gated
+
+    def tidy():
+        raise OSError("the disk is gone")
+
+    store.tidy = tidy
+    store.gate.release(10)
+    for _ in range(3):
+        assert writer.submit(Probe()).result(SOON) is None
+
+
 def test_it_has_precedence_for_a_batch_but_not_while_the_disk_is_waited_for(store, writer):
     seen = {}
     store._db.set_trace_callback(lambda sql: seen.setdefault(sql.split()[0], PRECEDENCE.taken))
