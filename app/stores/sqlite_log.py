@@ -15,7 +15,7 @@ USUAL = 20.0
 class Log:
     """Keeps a log short, at moments in which nobody waits for the database.
 
-    SQLite by itself does it within a commit: of twenty that take a fifth of a millisecond one takes
+    SQLite by itself does it within a commit: of fifty that take a fifth of a millisecond one takes
     over one, and everybody of that batch and of the next waits for it.
 
     How long a log is, Python's sqlite3 tells only when it is shortened. So it is guessed from the
