@@ -13,7 +13,7 @@ USUAL = 20.0
 
 
 class Log:
-    """Keeps a log short, at moments in which nobody waits for the database.
+    """Keeps a log short, when those who have waited for a commit were told.
 
     SQLite by itself does it within a commit: of fifty that take a fifth of a millisecond one takes
     over one, and everybody of that batch and of the next waits for it.
@@ -37,9 +37,10 @@ class Log:
     def shorten(self) -> bool:
         """Bring what the log has into the file if it is long; return whether it was. Raises nothing.
 
-        What a reader still needs, or the disk has no room for, stays in the log: nothing is lost.
+        What a reader still needs, or the disk has no room for, stays in the log until as much again has
+        come: nothing is lost.
         """
-        if not self._commits or self._left + self._commits * self._each < LONG:
+        if self._commits * self._each < LONG:
             return False
         try:
             _, pages, done = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
