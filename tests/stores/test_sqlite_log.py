@@ -82,7 +82,7 @@ def test_a_reader_keeps_in_the_log_what_it_reads_and_is_not_asked_after_each_com
     job = new_job()
     insert(store, job)
     # If it waited for the reader, it would do so longer than a test may take.
-    store._db.execute("PRAGMA busy_timeout = 600000")
+    store._db.execute("PRAGMA busy_timeout = 61000")
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         assert reader.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
