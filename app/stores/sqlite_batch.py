@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from app.jobs.entropy import Entropy
 from app.jobs.errors import TransitionError
@@ -24,8 +24,10 @@ from app.stores.base import (
     Promoted,
     Purge,
     Recover,
+    Recovered,
     Refusal,
     Sweep,
+    Swept,
 )
 from app.stores.rows import SELECT_JOB
 from app.stores.sqlite_insert import Insertion
@@ -78,17 +80,6 @@ class Batch:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._insertion = Insertion(work)
-        routes, eraser = Routes(work), Eraser(work)
-        # The operation's type is the key, which the type system cannot say.
-        self._calls: dict[type[Operation], Callable[[Any], Answer | Refusal]] = {
-            Change: self._change,
-            Promote: self._promote,
-            Recover: routes.recover,
-            Pause: routes.pause,
-            Purge: eraser.purge,
-            Sweep: eraser.sweep,
-            Probe: self._probe,
-        }
 
     def run(self, operations: Sequence[Operation]) -> Applied:
         """Carry all of them out: claims last, so that they see what the others made ready."""
@@ -98,7 +89,7 @@ class Batch:
         work.load(operation.id for operation in operations if isinstance(operation, (Change, Purge)))
         for index, operation in enumerate(operations):
             if not isinstance(operation, (Insert, Claim)):
-                outcomes[index] = self._calls[type(operation)](operation)
+                outcomes[index] = self._CALLS[type(operation)](self, operation)
         work.admit()
         for index, operation in enumerate(operations):
             if isinstance(operation, Claim):
@@ -217,3 +208,30 @@ class Batch:
             return Expired()
         # Random, so that no token comes twice, not even after a restart.
         return Claimed(int.from_bytes(_ENTROPY(), "big") >> 2, worker)
+
+    # -- which call carries out what -------------------------------------------
+
+    def _recover(self, operation: Recover) -> Recovered:
+        return Routes(self._work).recover(operation)
+
+    def _pause(self, operation: Pause) -> bool:
+        return Routes(self._work).pause(operation)
+
+    def _purge(self, operation: Purge) -> Refusal | None:
+        return Eraser(self._work).purge(operation)
+
+    def _sweep(self, operation: Sweep) -> Swept:
+        return Eraser(self._work).sweep(operation)
+
+    # The class's own, and not an object's: its methods, which lead back to it, would leave it to the
+    # garbage collector, with every job of the transaction. The key is the operation's type, which the
+    # type system cannot say.
+    _CALLS: ClassVar[dict[type[Operation], Callable[["Batch", Any], Answer | Refusal]]] = {
+        Change: _change,
+        Promote: _promote,
+        Recover: _recover,
+        Pause: _pause,
+        Purge: _purge,
+        Sweep: _sweep,
+        Probe: _probe,
+    }

@@ -41,6 +41,18 @@ def test_what_was_loaded_at_the_start_is_not_walked_by_the_collector_again(tmp_p
     assert job["result"] > 50_000
 
 
+@pytest.mark.parametrize(
+    ("own", "then"), [("", 10_000), ("gc.set_threshold(0)", 0), ("gc.set_threshold(20_000)", 20_000)]
+)
+def test_the_collector_looks_for_circles_less_often_unless_a_task_module_knows_better(tmp_path, own, then):
+    (tmp_path / "mine.py").write_text(
+        f"import gc\nfrom app import task\n{own}\n@task\ndef first(): return gc.get_threshold()[0]\n"
+    )
+    with service(tmp_path, ERRAND_TASKS="mine") as running:
+        job = running.client.post("/jobs", json={"task": "first"}, headers={"Prefer": "wait=30"}).json()
+    assert job["result"] == then
+
+
 def test_threads_that_compute_let_others_have_the_interpreter_ten_times_as_often_as_by_default(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import sys\nfrom app import task\n@task\ndef interval(): return sys.getswitchinterval()\n"

@@ -1,5 +1,6 @@
 """What the SQLite store keeps in memory beside the file: it must neither grow nor lie."""
 
+import gc
 import re
 import sqlite3
 from contextlib import closing
@@ -9,9 +10,22 @@ import pytest
 from app.jobs.errors import StaleTokenError
 from app.jobs.lifecycle import CancelRequested, Failed, Lost, Progressed, Released, Succeeded
 from app.jobs.model import Backoff, Progress, Slot
-from app.stores.base import Change, Claim, Filter, Insert, Paging, Recover
+from app.stores.base import (
+    Change,
+    Claim,
+    Filter,
+    Insert,
+    Paging,
+    Pause,
+    Probe,
+    Promote,
+    Purge,
+    Recover,
+    Sweep,
+)
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_memory import MOST_KNOWN, SMALL
+from app.stores.sqlite_work import Work
 from tests.stores.driving import BROKEN, KNOWN, NOW, change, claim, get, insert, new_job, one, page
 
 
@@ -20,6 +34,24 @@ def store(tmp_path):
     store = SqliteStore(tmp_path / "jobs.db")
     yield store
     store.close()
+
+
+def test_a_transaction_leaves_nothing_to_the_garbage_collector(store):
+    insert(store, *(jobs := [new_job() for _ in range(4)]))
+    store.apply([Change(jobs[0].id, (CancelRequested(),))], NOW)
+    cancel, erase = Change(jobs[1].id, (CancelRequested(),)), Purge(jobs[0].id, "ours")
+    gc.collect()
+    gc.disable()
+    try:
+        new, claim_two = Insert([new_job()]), Claim("worker", {Slot.THREAD: 2})
+        for operations in (
+            [new, cancel, Probe(), claim_two],
+            [erase, Promote(), Pause("ours", "default", True), Sweep(NOW, NOW), Recover(KNOWN)],
+        ):
+            store.apply(operations, NOW)
+            assert [thing for thing in gc.get_objects() if isinstance(thing, Work)] == []
+    finally:
+        gc.enable()
 
 
 def test_queues_that_are_empty_again_are_not_kept_in_memory(store):
