@@ -40,22 +40,29 @@ MOVING = (
 )  # fmt: skip
 """The key, and the columns that most events change."""
 
-COURSE = (
-    "key", "state", "outcome", "attempt", "started_at", "finished_at", "cancel_requested_at",
-    "cancel_outcome", "cancel_reason", "worker", "token", "version",
-)  # fmt: skip
-"""Those of them that a run's beginning and end change: few, and of few indexes."""
+COURSE = ("key", "state", "outcome", "attempt", "started_at", "finished_at", "worker", "token", "version")
+"""Those of them that a run's beginning and end change, if nobody asks it to stop."""
 
 JOB = (*FIXED, *RARE[1:], *MOVING[1:])
-"""The columns of `jobs` that make a job, in the order in which rows are read and written here."""
+"""The columns of `jobs` that make a job, in the order in which rows are read here."""
+
+NEW = (
+    "key", "id", "tenant", "task", "slot", "created_at", "queue", "priority", "tags", "run", "run_at",
+    "state", "hold", "attempt", "max_attempts", "losses", "version", "logged", "turn",
+    "started_at", "worker", "token",
+    "timeout", "expires_at", "limit_key", "unique_key", "backoff", "parent", "root", "step", "traceparent",
+    "outcome", "finished_at", "progress_done", "progress_total", "progress_message", "cancel_requested_at",
+    "cancel_outcome", "cancel_reason",
+)  # fmt: skip
+"""Those of a job that is new: what all of them have; what one has that is claimed at once; and the rest."""
 
 ARGUMENTS = ("job", "arguments", "shown")
 """Columns of `arguments`."""
 
-RESULT = ("job", "exception_type", "exception_message", "exception_traceback", "result")
+RESULT = ("job", "result", "exception_type", "exception_message", "exception_traceback")
 """Columns of `results`."""
 
-ATTEMPT = ("run", "number", "worker", "started_at", "finished_at", *RESULT[1:4])
+ATTEMPT = ("run", "number", "worker", "started_at", "finished_at", *RESULT[2:])
 """Columns of `attempts`, without the job's."""
 
 RECORD = ("position", "job", "kind", "at", "data")
@@ -88,6 +95,9 @@ HOLDS = {bits: Hold(bits) for bits in range(1 << len(Hold))}
 
 UUID_BYTES = 16
 
+NOTHING = (None, None, None)
+"""What columns of a progress, a cancellation or an exception have where there is none."""
+
 USUAL = Backoff()
 """What is not stored, because most jobs have it."""
 
@@ -95,39 +105,48 @@ Row = Sequence[Any]
 T = TypeVar("T")
 
 
+# Enumerations as plain text: for a value of any other type than text, a number or a bytearray, None
+# included, sqlite3 looks for an adapter first, and takes four times as long to bind it.
+
+
 def new_row(key: int, job: Job, hold: Hold, turn: int) -> tuple[Any, ...]:
-    """Return the values of JOB for a job that is new. hold: why it is not ready, the gates included."""
-    gated = job if job.hold is hold else job._replace(hold=hold)
+    """Return the values of NEW. hold: why the job is not ready, the gates included."""
     return (
-        key, id_to_bytes(job.id), job.tenant, job.task, job.created_at, job.queue, job.key, job.max_attempts,
-        None if job.backoff == USUAL else json.dumps(job.backoff), job.timeout, job.parent, job.root,
-        job.step, job.traceparent, *rare_row(key, job)[1:], *moving_row(key, gated, None, turn)[1:],
+        key, id_to_bytes(job.id), job.tenant, job.task, str(job.slot), job.created_at, job.queue,
+        job.priority, _tags(job), job.run, job.run_at, str(job.state), int(hold), job.attempt,
+        job.max_attempts, job.losses, job.version, job.logged, turn,
+        job.started_at, job.worker, job.token,
+        job.timeout, job.expires_at, job.limit_key, job.key,
+        None if job.backoff == USUAL else json.dumps(job.backoff), job.parent, job.root, job.step,
+        job.traceparent,
+        job.outcome, job.finished_at, *(job.progress or NOTHING), *(job.cancellation or NOTHING),
     )  # fmt: skip
 
 
 def rare_row(key: int, job: Job) -> tuple[Any, ...]:
     """Return the values of RARE."""
-    tags = json.dumps(job.tags, ensure_ascii=False) if job.tags else "{}"
-    return (key, job.slot, tags, job.run, job.expires_at, job.limit_key)
+    return (key, str(job.slot), _tags(job), job.run, job.expires_at, job.limit_key)
 
 
 def moving_row(key: int, job: Job, blocked_by: str | None, turn: int) -> tuple[Any, ...]:
     """Return the values of MOVING."""
-    progress = job.progress or (None, None, None)
-    cancellation = job.cancellation or (None, None, None)
     return (
-        key, job.priority, job.run_at, job.state, job.outcome, int(job.hold), job.attempt, job.losses,
-        job.started_at, job.finished_at, *progress, *cancellation, job.worker, job.token, job.version,
-        job.logged, blocked_by, turn,
+        key, job.priority, job.run_at, str(job.state), job.outcome, int(job.hold), job.attempt, job.losses,
+        job.started_at, job.finished_at, *(job.progress or NOTHING), *(job.cancellation or NOTHING),
+        job.worker, job.token, job.version, job.logged, blocked_by, turn,
     )  # fmt: skip
 
 
 def course_row(key: int, job: Job) -> tuple[Any, ...]:
     """Return the values of COURSE."""
     return (
-        key, job.state, job.outcome, job.attempt, job.started_at, job.finished_at,
-        *(job.cancellation or (None, None, None)), job.worker, job.token, job.version,
+        key, str(job.state), None if job.outcome is None else str(job.outcome), job.attempt, job.started_at,
+        job.finished_at, job.worker, job.token, job.version,
     )  # fmt: skip
+
+
+def _tags(job: Job) -> str:
+    return json.dumps(job.tags, ensure_ascii=False) if job.tags else "{}"
 
 
 def has_payload(job: Job) -> bool:
@@ -137,13 +156,13 @@ def has_payload(job: Job) -> bool:
 
 def result_row(key: int, job: Job) -> tuple[Any, ...]:
     """Return a row of `results`."""
-    return (key, *(job.exception or (None, None, None)), job.result)
+    return (key, job.result, *(job.exception or NOTHING))
 
 
 def attempt_rows(key: int, attempts: Iterable[Attempt]) -> Iterator[tuple[Any, ...]]:
     """Yield rows of `attempts`."""
     for *values, exception in attempts:
-        yield (key, *values, *(exception or (None, None, None)))
+        yield (key, *values, *(exception or NOTHING))
 
 
 def attempt_of(row: Row) -> Attempt:
@@ -244,9 +263,22 @@ def shown_id(value: object) -> str:
 def insert_rows(
     db: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row], verb: str = "INSERT"
 ) -> None:
-    """Insert rows. Raises sqlite3.IntegrityError when one is there already, unless the verb is REPLACE."""
+    """Insert rows. Raises sqlite3.IntegrityError when one is there already, unless the verb is REPLACE.
+
+    The columns at the end that are None in all of them are left out, so by default they have to be NULL.
+    """
     for chunk in _chunks(rows):
-        db.execute(_insert(verb, table, tuple(columns), len(chunk)), _flat(chunk))
+        width = _width(chunk)
+        values = [row[:width] for row in chunk]
+        db.execute(_insert(verb, table, tuple(columns[:width]), len(chunk)), _flat(values))
+
+
+def _width(rows: Sequence[Row]) -> int:
+    """Return how many columns there are up to the last one that is not None in all of the rows."""
+    columns = list(zip(*rows, strict=True))
+    while columns[-1].count(None) == len(rows):
+        columns.pop()
+    return len(columns)
 
 
 def add_counts(db: sqlite3.Connection, rows: Sequence[Row]) -> None:

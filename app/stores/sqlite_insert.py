@@ -16,7 +16,7 @@ from app.stores.base import (
 from app.stores.permits import NO_LIMIT
 from app.stores.rows import (
     ARGUMENTS,
-    JOB,
+    NEW,
     UUID_BYTES,
     id_to_bytes,
     id_to_text,
@@ -183,7 +183,7 @@ class Insertion:
     def flush(self) -> None:
         """Write the rows of what was taken in."""
         work = self._work
-        insert_rows(work.db, "jobs", JOB, [new_row(*new) for new in self._new])
+        insert_rows(work.db, "jobs", NEW, [new_row(*new) for new in self._new])
         arguments = [(key, job.arguments, job.shown) for key, job, _, _ in self._new]
         insert_rows(work.db, "arguments", ARGUMENTS, arguments)
         ready = [Entry.of_row(key, turn, job) for key, job, _, turn in self._new if turn and job.ready]

@@ -72,6 +72,7 @@ class Entry:
         job, written = self.job, self.written
         return (
             job.progress is written.progress
+            and job.cancellation is written.cancellation
             and self.written_place == (self.turn, self.blocked_by)
             and (job.priority, job.run_at, job.hold, job.losses, job.logged)
             == (written.priority, written.run_at, written.hold, written.losses, written.logged)

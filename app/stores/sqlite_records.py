@@ -38,7 +38,8 @@ class Histories:
         """Keep what the event has to say. event: None for the submission."""
         for record in records_of(event, job, self._now):
             self.last_position += 1
-            self._rows.append((self.last_position, key, *record))
+            # As plain text, which is bound sooner.
+            self._rows.append((self.last_position, key, str(record.kind), record.at, record.data))
             if record.kind is RecordKind.PROGRESS:
                 self._trim(key)
         if job.state is not State.RUNNING:

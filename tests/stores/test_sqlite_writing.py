@@ -1,12 +1,15 @@
-"""What of a job's row is written back, and that it is enough."""
+"""What of a job's row is written, new or changed, and that it is enough."""
+
+from contextlib import closing
 
 import pytest
 
 from app.core import State
-from app.jobs.model import Cancellation, Hold, Job, Outcome, Progress, Stopped
-from app.stores.rows import COURSE, MOVING, course_row, moving_row
+from app.jobs.model import Backoff, Cancellation, Hold, Job, Outcome, Progress, Stopped
+from app.stores.rows import COURSE, JOB, MOVING, NEW, course_row, insert_rows, moving_row, new_row
+from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_memory import Entry
-from tests.stores.driving import NOW, new_job
+from tests.stores.driving import NOW, get, insert, new_job
 
 # One change, at least, for each column of MOVING; of the entry for its place, of the job for the others.
 CHANGES = {
@@ -57,10 +60,73 @@ def test_the_few_columns_have_the_same_values_as_among_all():
         attempt=2,
         started_at=NOW,
         finished_at=NOW + 1,
-        cancellation=Cancellation(NOW, Stopped.TOO_LATE, "why"),
         worker="w",
         token=7,
         version=4,
     )
     all_of_them = dict(zip(MOVING, moving_row(1, job, None, 0), strict=True))
     assert course_row(1, job) == tuple(all_of_them[column] for column in COURSE)
+
+
+# -- new jobs: the columns at the end that none of a batch has anything for are left out -----------
+
+# One for each place where a row may end.
+SELDOM = (
+    {},
+    {"timeout": 2.5},
+    {"expires_at": NOW + 9},
+    {"limit_key": "whose"},
+    {"key": "the only one"},
+    {"backoff": Backoff(first=3)},
+    {"parent": "p"},
+    {"root": "r"},
+    {"step": 4},
+    {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+    {"state": State.RUNNING, "started_at": NOW, "worker": "w", "token": 5, "attempt": 1},
+    {"state": State.FINISHED, "outcome": Outcome.FAILED},
+    {"state": State.FINISHED, "finished_at": NOW + 2},
+    {"progress": Progress(1)},
+    {"progress": Progress(1, 2, "half")},
+    {"cancellation": Cancellation(NOW, Stopped.PENDING)},
+    {"cancellation": Cancellation(NOW, Stopped.PENDING, "why")},
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        yield store
+
+
+@pytest.mark.parametrize("changes", SELDOM)
+def test_a_new_job_is_read_as_it_was_inserted_alone_or_among_others(store, changes):
+    alone, *among = new_job(tenant="theirs", **changes), new_job(), new_job(**changes), new_job()
+    insert(store, alone)
+    insert(store, *among)
+    assert [get(store, job, job.tenant) for job in (alone, *among)] == [alone, *among]
+
+
+def test_a_row_of_a_new_job_has_all_that_makes_one_but_what_only_one_that_waits_can_have():
+    assert {*NEW, "blocked_by"} == set(JOB)
+    assert len(new_row(1, new_job(), Hold.NONE, 0)) == len(NEW)
+
+
+def test_what_every_new_job_has_is_of_a_type_that_is_bound_without_a_search_for_an_adapter():
+    job = new_job(state=State.RUNNING, started_at=NOW, worker="w", token=5, hold=Hold.PAUSED)
+    first, id_, *others = new_row(1, job, job.hold, 0)[: NEW.index("timeout")]
+    assert (type(first), type(id_), {type(value) for value in others}) == (int, bytes, {int, str})
+    row = course_row(1, job._replace(outcome=Outcome.FAILED, finished_at=NOW))
+    assert {type(value) for value in row} == {int, str}
+
+
+def test_only_columns_that_are_empty_in_all_rows_are_left_out(store):
+    store._db.execute("CREATE TEMP TABLE seen (a, b DEFAULT 'left out', c DEFAULT 'left out')")
+    for rows in ([(1, None, None)], [(2, None, None), (3, 4, None)], [(5, None, None), (6, None, 7)]):
+        insert_rows(store._db, "seen", ("a", "b", "c"), rows)
+    assert store._db.execute("SELECT * FROM seen ORDER BY a").fetchall() == [
+        (1, "left out", "left out"),
+        (2, None, "left out"),
+        (3, 4, "left out"),
+        (5, None, None),
+        (6, None, 7),
+    ]
