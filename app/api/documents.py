@@ -49,8 +49,8 @@ def list_document(jobs: Sequence[Job], following: str | None) -> bytes:
 
 def batch_document(jobs: Sequence[Job]) -> bytes:
     """Return what stands for the submissions of a batch."""
-    shown = [{"id": job.id, "state": job.state, "location": f"/jobs/{job.id}"} for job in jobs]
-    return f"{encode({'jobs': shown})}\n".encode()
+    shown = [f'{{"id":"{job.id}","state":"{job.state}","location":"/jobs/{job.id}"}}' for job in jobs]
+    return f'{{"jobs":[{",".join(shown)}]}}\n'.encode()
 
 
 def exception(failure: Failure | None) -> dict[str, str] | None:

@@ -232,8 +232,7 @@ def new_id(now: int, entropy: Callable[[], bytes] = _ENTROPY) -> str:
 
     entropy: returns ten random bytes.
     """
-    tail = int.from_bytes(entropy(), "big")
-    millis = now // 1000 & 0xFFFF_FFFF_FFFF
-    value = millis << 80 | 0x7 << 76 | (tail >> 64 & 0xFFF) << 64 | 0b10 << 62 | tail & 0x3FFF_FFFF_FFFF_FFFF
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    # By digits: to put a number together of bits, and then to write it, takes twice as long.
+    time, tail = f"{now // 1000 & 0xFFFF_FFFF_FFFF:012x}", entropy().hex()
+    variant = "89ab"[int(tail[4], 16) & 0b11]
+    return f"{time[:8]}-{time[8:]}-7{tail[1:4]}-{variant}{tail[5:8]}-{tail[8:]}"

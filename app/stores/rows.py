@@ -112,8 +112,9 @@ T = TypeVar("T")
 def new_row(key: int, job: Job, hold: Hold, turn: int) -> tuple[Any, ...]:
     """Return the values of NEW. hold: why the job is not ready, the gates included."""
     return (
-        key, id_to_bytes(job.id), job.tenant, job.task, str(job.slot), job.created_at, job.queue,
-        job.priority, _tags(job), job.run, job.run_at, str(job.state), int(hold), job.attempt,
+        # Made here, so that it is canonical.
+        key, bytes.fromhex(job.id.replace("-", "")), job.tenant, job.task, str(job.slot), job.created_at,
+        job.queue, job.priority, _tags(job), job.run, job.run_at, str(job.state), int(hold), job.attempt,
         job.max_attempts, job.losses, job.version, job.logged, turn,
         job.started_at, job.worker, job.token,
         job.timeout, job.expires_at, job.limit_key, job.key,

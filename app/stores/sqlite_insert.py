@@ -135,8 +135,10 @@ class Insertion:
             self._work.db.executemany(KEEP, {(kept_until, id_to_bytes(job.id)) for job in standing})
         return standing
 
-    def _sort_out(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+    def _sort_out(self, jobs: list[Job]) -> tuple[list[Job], list[Job]]:
         """Return those who stand for the jobs, and which of them are new."""
+        if all(job.key is None for job in jobs):
+            return jobs, jobs
         standing, new = [], []
         keys: dict[Key, Job] = {}
         for job in jobs:
