@@ -276,6 +276,8 @@ def insert_rows(
 
 def _width(rows: Sequence[Row]) -> int:
     """Return how many columns there are up to the last one that is not None in all of the rows."""
+    if rows[0][-1] is not None:
+        return len(rows[0])
     columns = list(zip(*rows, strict=True))
     while columns[-1].count(None) == len(rows):
         columns.pop()
@@ -355,7 +357,8 @@ def _known_forms(ids: Sequence[str]) -> Iterator[bytes]:
 
 def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
     start = 0
-    for size in SIZES:
+    # Most are fewer than any of the sizes.
+    for size in SIZES if len(rows) >= SIZES[-1] else ():
         while len(rows) - start >= size:
             yield rows[start : start + size]
             start += size

@@ -142,6 +142,8 @@ class Work:
     def load(self, ids: Iterable[str]) -> None:
         """Take jobs into work, with all that `Store.get` shows of them."""
         wanted = set(ids)
+        if not wanted:
+            return
         known = self.memory.running.take(wanted)
         # Who has been taken into work already is not as it was.
         others = wanted - known.keys() - self.entries.keys()
@@ -361,7 +363,8 @@ class Work:
     def save(self) -> None:
         """Write what has changed since it was last written."""
         dirty = [entry for entry in self.entries.values() if entry.is_dirty]
-        write_back(self.db, dirty)
+        if dirty:
+            write_back(self.db, dirty)
         self.histories.save()
 
     def save_before_claim(self) -> None:
