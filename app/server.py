@@ -74,7 +74,7 @@ within seconds. Where none does, it makes no difference.
 SPARED = 10_000
 """Objects that there may be more of before the collector looks through the new ones for circles.
 
-Nothing that the service does to a job leaves any. With Python's own 700, those of the requests
+Nothing that the service does to a job leaves any. With the 700 of Python 3.11, those of the requests
 that are under way are enough for hundreds of looks a second, and each is a pause for everybody.
 """
 
@@ -297,10 +297,9 @@ def _spare_the_collector() -> None:
     # everybody waits meanwhile: some 40 ms, more than all else that a request may take.
     gc.collect()
     gc.freeze()
-    first, *others = gc.get_threshold()
     # 0 is how a task module has it off; and what one has set higher is meant to be.
-    if 0 < first < SPARED:
-        gc.set_threshold(SPARED, *others)
+    if 0 < gc.get_threshold()[0] < SPARED:
+        gc.set_threshold(SPARED)
 
 
 class _Server(uvicorn.Server):

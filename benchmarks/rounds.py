@@ -1,6 +1,7 @@
 """Rounds: sides are measured in turn, and only the ratio within a round counts."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import Any, TypeVar
 
@@ -18,10 +19,17 @@ Measure = Callable[[str], Coroutine[Any, Any, T]]
 
 def in_turn(addresses: Mapping[str, str], measure: Measure[T], rounds: int) -> dict[str, list[T]]:
     """Measure each side once a round."""
-    found: dict[str, list[T]] = {name: [] for name in addresses}
+    return each_in_turn({name: partial(measure, base) for name, base in addresses.items()}, rounds)
+
+
+def each_in_turn(
+    measures: Mapping[str, Callable[[], Coroutine[Any, Any, T]]], rounds: int
+) -> dict[str, list[T]]:
+    """Take each measure once a round."""
+    found: dict[str, list[T]] = {name: [] for name in measures}
     for _ in range(rounds):
-        for name, base in addresses.items():
-            found[name].append(uvloop.run(measure(base)))
+        for name, measure in measures.items():
+            found[name].append(uvloop.run(measure()))
     return found
 
 
@@ -43,4 +51,5 @@ def against(  # noqa: PLR0913  (what a row is made of)
 
 def within(figure: str, found: Sequence[float], bound: float, form: str, more: str = "") -> Row:
     """Return the row that holds a figure of ours against a bound. more: said behind the figure."""
-    return Row(figure, spread(tuple(found), form) + more, f"{bound:g}", median(found) / bound, 1, least=False)
+    ratio = median(found) / bound
+    return Row(figure, spread(tuple(found), form) + more, f"limit: {bound:g}", ratio, 1, least=False)

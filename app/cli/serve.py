@@ -5,6 +5,7 @@ The flags are read without typer: a service that is idle need not hold what draw
 
 import argparse
 import atexit
+import io
 import logging
 import os
 import queue
@@ -58,6 +59,7 @@ def _serve(options: dict[str, Any]) -> int:
     from app.server import StartError, serve  # noqa: PLC0415
     from app.stores.base import StoreError  # noqa: PLC0415
 
+    _print_by_lines()
     _log_aside()
     put_current_folder_first()
     try:
@@ -82,6 +84,15 @@ def _warn(empty: Sequence[str]) -> None:
         own = name.partition(".")[0] == "app"
         why = ", and is Errand's own: yours needs a name other than `app`" if own else ""
         print(f"errand: the task module {name!r} has no tasks{why}", file=sys.stderr)
+
+
+def _print_by_lines() -> None:
+    """Have each line that a task prints come when it is printed, also to a file or a pipe.
+
+    Python by itself gathers some pages for these: they come late, and after a kill they never do.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _log_aside() -> None:

@@ -237,7 +237,6 @@ def new_id(now: int, entropy: Callable[[], bytes] = _ENTROPY) -> str:
 
     entropy: returns ten random bytes.
     """
-    # By digits: to put a number together of bits, and then to write it, takes twice as long.
-    time, tail = f"{now // 1000 & 0xFFFF_FFFF_FFFF:012x}", entropy().hex()
+    millis, tail = f"{now // 1000 & 0xFFFF_FFFF_FFFF:012x}", entropy().hex()
     variant = "89ab"[int(tail[4], 16) & 0b11]
-    return f"{time[:8]}-{time[8:]}-7{tail[1:4]}-{variant}{tail[5:8]}-{tail[8:]}"
+    return f"{millis[:8]}-{millis[8:]}-7{tail[1:4]}-{variant}{tail[5:8]}-{tail[8:]}"

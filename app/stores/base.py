@@ -88,13 +88,13 @@ class Once(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Store new jobs of one tenant, pending and of new ids, all or none. Later operations find them there.
+    """Store new jobs of one tenant, pending and of new ids as `new_id` makes them, all or none.
 
-    One with a `key` that a job of the same tenant and task has, and that is not done, is not
-    stored: that job stands for it, also if it is another one of these. Its outcome is the
-    list of jobs that stand for those given, in their order, with their arguments; or
-    Replayed, for a `once` that is known; or KeyReusedError, QueueFullError,
-    QuotaExceededError.
+    Later operations find them there. One with a `key` that a job of the same tenant and task
+    has, and that is not done, is not stored: that job stands for it, also if it is another one
+    of these. Its outcome is the list of jobs that stand for those given, in their order, with
+    their arguments; or Replayed, for a `once` that is known; or KeyReusedError,
+    QueueFullError, QuotaExceededError.
     """
 
     jobs: Sequence[Job]

@@ -47,7 +47,7 @@ class Deltas:
     """What one batch changes in the counts."""
 
     def __init__(self, committed: Counters) -> None:
-        # No Counters: each batch makes all of these, and a Counter takes ten times as long to make.
+        # No Counters: each batch makes all of these, and a Counter takes four times as long to make.
         self._committed = committed
         self._queued: defaultdict[str, int] = defaultdict(int)
         self._accepted: defaultdict[str, int] = defaultdict(int)

@@ -85,7 +85,10 @@ be waited for. There is a prepared statement for each number, see `STATEMENTS`.
 """
 
 STATEMENTS = 1024
-"""Prepared statements that the writing connection keeps: some ten kinds, for each number of rows."""
+"""Prepared statements that the writing connection keeps.
+
+There are some ten kinds, for each number of rows; of insertions also for each number of columns.
+"""
 
 # By tables, because calling an enumeration takes as long as looking ten values up.
 STATES = {str(state): state for state in State}
@@ -105,14 +108,15 @@ Row = Sequence[Any]
 T = TypeVar("T")
 
 
-# Enumerations as plain text: for a value of any other type than text, a number or a bytearray, None
-# included, sqlite3 looks for an adapter first, and takes four times as long to bind it.
+# The enumerations that most rows have are plain text: for a value of any other type than text, a number
+# or a bytearray, None included, sqlite3 looks for an adapter first, which takes three times as long as to
+# bind it.
 
 
 def new_row(key: int, job: Job, hold: Hold, turn: int) -> tuple[Any, ...]:
     """Return the values of NEW. hold: why the job is not ready, the gates included."""
     return (
-        # Made here, so that it is canonical.
+        # The id is `new_id`'s, so its form is not looked at again.
         key, bytes.fromhex(job.id.replace("-", "")), job.tenant, job.task, str(job.slot), job.created_at,
         job.queue, job.priority, _tags(job), job.run, job.run_at, str(job.state), int(hold), job.attempt,
         job.max_attempts, job.losses, job.version, job.logged, turn,

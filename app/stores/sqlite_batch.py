@@ -124,7 +124,8 @@ class Batch:
         try:
             self._work.apply(entry, operation.events)
         except TransitionError as exc:
-            return exc
+            # See `Insertion.add`.
+            return exc.with_traceback(None)
         if reopened:
             self._route(entry)
         return entry.job

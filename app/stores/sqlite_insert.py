@@ -68,7 +68,8 @@ class Insertion:
         try:
             return self._replay(operation) or self._store(operation)
         except StoreError as exc:
-            return exc
+            # Its traceback leads to all that the transaction works on, and from there back to it.
+            return exc.with_traceback(None)
 
     # -- idempotency ---------------------------------------------------------
 

@@ -104,3 +104,12 @@ def test_a_task_that_computes_in_a_thread_is_told_of_once_with_what_to_do(folder
             assert running.job(job["id"], wait=TIMEOUT)["state"] == "cancelled"
         assert running.end(signal.SIGTERM) == 0
     assert running.errors.count("HTTP waits") == 1
+
+
+def test_what_a_task_prints_is_in_the_output_at_once_and_survives_a_kill(folder):
+    # Without what the other tests have for the sake of the first lines.
+    with service(folder, ERRAND_TASKS="mine", PYTHONUNBUFFERED="") as running:
+        for name in ("in_a_thread", "on_the_loop", "in_a_process"):
+            assert running.job(running.submit(name)["id"], wait=TIMEOUT)["outcome"] == "succeeded"
+        running.send(signal.SIGKILL)
+        assert running.process.stdout.read().count("printed\n") == 3

@@ -15,6 +15,7 @@ from app.stores.base import (
     Claim,
     Filter,
     Insert,
+    Limits,
     Paging,
     Pause,
     Probe,
@@ -44,14 +45,24 @@ def test_a_transaction_leaves_nothing_to_the_garbage_collector(store):
     gc.disable()
     try:
         new, claim_two = Insert([new_job()]), Claim("worker", {Slot.THREAD: 2})
+        too_many, stale = Insert([new_job()], Limits(queue=0)), Change(jobs[2].id, (Succeeded(1, "null"),))
         for operations in (
             [new, cancel, Probe(), claim_two],
+            [too_many, stale],
             [erase, Promote(), Pause("ours", "default", True), Sweep(NOW, NOW), Recover(KNOWN)],
         ):
             store.apply(operations, NOW)
             assert [thing for thing in gc.get_objects() if isinstance(thing, Work)] == []
     finally:
         gc.enable()
+
+
+def test_what_a_batch_counts_in_several_steps_is_counted_once_each(store):
+    first = Insert([new_job() for _ in range(3)])
+    # A recovery writes what was counted before it.
+    store.apply([first, Recover(KNOWN), Claim("worker", {Slot.THREAD: 1})], NOW)
+    assert store._memory.counters._waiting == {"default": 2}
+    assert store._memory.counters._unfinished == {"ours": 3}
 
 
 def test_queues_that_are_empty_again_are_not_kept_in_memory(store):

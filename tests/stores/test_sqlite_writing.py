@@ -86,6 +86,7 @@ SELDOM = (
     {"state": State.FINISHED, "outcome": Outcome.FAILED},
     {"state": State.FINISHED, "finished_at": NOW + 2},
     {"progress": Progress(1)},
+    {"progress": Progress(1, 2)},
     {"progress": Progress(1, 2, "half")},
     {"cancellation": Cancellation(NOW, Stopped.PENDING)},
     {"cancellation": Cancellation(NOW, Stopped.PENDING, "why")},
