@@ -1,13 +1,9 @@
 """A job as rows of the SQLite schema, and back."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from functools import lru_cache
-from itertools import chain
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from app.core import State
 from app.jobs.model import (
@@ -22,7 +18,6 @@ from app.jobs.model import (
     Slot,
     Stopped,
 )
-from app.stores.lanes import Lane
 
 FIXED = (
     "key", "id", "tenant", "task", "created_at", "queue", "unique_key", "max_attempts", "backoff", "timeout",
@@ -54,7 +49,13 @@ NEW = (
     "outcome", "finished_at", "progress_done", "progress_total", "progress_message", "cancel_requested_at",
     "cancel_outcome", "cancel_reason",
 )  # fmt: skip
-"""Those of a job that is new: what all of them have; what one has that is claimed at once; and the rest."""
+"""Those of a job that is new, by how often they have a value."""
+
+ENDS = tuple(NEW.index(column) + 1 for column in ("turn", "token", "backoff", NEW[-1]))
+"""After how many of them a row may end: what all have; what one has that is claimed at once, or options; all.
+
+At a few places only, because there is a prepared statement for each.
+"""
 
 ARGUMENTS = ("job", "arguments", "shown")
 """Columns of `arguments`."""
@@ -77,19 +78,6 @@ WHOLE = f"{SELECT_JOB}, arguments, shown, exception_type, exception_message, exc
 LISTED = f"{SELECT_JOB}, NULL, NULL, exception_type, exception_message, '', NULL"
 CALLED = f"{SELECT_JOB}, arguments, shown, NULL, NULL, NULL, NULL"
 
-SIZES = (256, 64)
-"""How many of many rows one statement takes.
-
-Fewer than these are one statement, whatever their number: after each, the interpreter has to
-be waited for. There is a prepared statement for each number, see `STATEMENTS`.
-"""
-
-STATEMENTS = 1024
-"""Prepared statements that the writing connection keeps.
-
-There are some ten kinds, for each number of rows; of insertions also for each number of columns.
-"""
-
 # By tables, because calling an enumeration takes as long as looking ten values up.
 STATES = {str(state): state for state in State}
 OUTCOMES = {str(outcome): outcome for outcome in Outcome}
@@ -105,7 +93,6 @@ USUAL = Backoff()
 """What is not stored, because most jobs have it."""
 
 Row = Sequence[Any]
-T = TypeVar("T")
 
 
 # The enumerations that most rows have are plain text: for a value of any other type than text, a number
@@ -257,151 +244,3 @@ def id_to_text(value: bytes) -> str:
 def shown_id(value: object) -> str:
     """Return an id for the log, also that of a damaged row, which may be anything."""
     return id_to_text(value) if isinstance(value, bytes) else repr(value)
-
-
-# -- statements for many rows ------------------------------------------------
-#
-# `executemany` gives up the interpreter after every row, and with a busy thread beside
-# it waits for it again each time. One statement of many rows waits once.
-
-
-def insert_rows(
-    db: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row], verb: str = "INSERT"
-) -> None:
-    """Insert rows. Raises sqlite3.IntegrityError when one is there already, unless the verb is REPLACE.
-
-    The columns at the end that are None in all of them are left out, so by default they have to be NULL.
-    """
-    for chunk in _chunks(rows):
-        width = _width(chunk)
-        values = [row[:width] for row in chunk]
-        db.execute(_insert(verb, table, tuple(columns[:width]), len(chunk)), _flat(values))
-
-
-def _width(rows: Sequence[Row]) -> int:
-    """Return how many columns there are up to the last one that is not None in all of the rows."""
-    if rows[0][-1] is not None:
-        return len(rows[0])
-    columns = list(zip(*rows, strict=True))
-    while columns[-1].count(None) == len(rows):
-        columns.pop()
-    return len(columns)
-
-
-def add_counts(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Add to `counters`; a row is tenant, queue, task, state and what to add."""
-    for chunk in _chunks(rows):
-        db.execute(_add(len(chunk)), _flat(chunk))
-    # Callers choose the names of queues, so those that are empty again must not pile up.
-    for chunk in _chunks([row[:-1] for row in rows if row[-1] < 0]):
-        db.execute(delete_zeros(len(chunk)), _flat(chunk))
-
-
-@lru_cache(STATEMENTS)
-def delete_zeros(count: int) -> str:
-    """Return the statement that deletes so many rows of `counters`, those of them that are zero."""
-    # Not `IN (VALUES ...)`, for which SQLite reads the whole table.
-    keys = " OR ".join(["(tenant, queue, task, state) = (?, ?, ?, ?)"] * count)
-    return f"DELETE FROM counters WHERE n = 0 AND ({keys})"
-
-
-def update_jobs(db: sqlite3.Connection, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Update `jobs` from rows of those columns, of which the first is the key."""
-    for chunk in _chunks(rows):
-        db.execute(_update(tuple(columns), len(chunk)), _flat(chunk))
-
-
-def delete_where(db: sqlite3.Connection, table: str, column: str, values: Sequence[Any]) -> None:
-    """Delete the rows of a table that have one of these values in a column."""
-    for chunk in _chunks(values):
-        db.execute(f"DELETE FROM {table} WHERE {column} IN ({_marks(len(chunk))})", chunk)
-
-
-def select_jobs(db: sqlite3.Connection, ids: Sequence[str]) -> Iterator[Row]:
-    """Yield the rows of CALLED of those ids that there are."""
-    for chunk in _chunks(list(_known_forms(ids))):
-        sql = f"""
-            SELECT {CALLED} FROM jobs JOIN arguments ON arguments.job = jobs.key
-            WHERE id IN ({_marks(len(chunk))})"""
-        yield from db.execute(sql, chunk).fetchall()
-
-
-def select_attempts(db: sqlite3.Connection, key: int) -> tuple[Attempt, ...]:
-    """Return what a job has tried before, in order."""
-    sql = f"SELECT {', '.join(ATTEMPT)} FROM attempts WHERE job = ? ORDER BY run, number"
-    return tuple(map(attempt_of, db.execute(sql, (key,)).fetchall()))
-
-
-def data_version(db: sqlite3.Connection) -> int:
-    """Return the number that changes when another connection has written to the database."""
-    version: int
-    (version,) = db.execute("PRAGMA data_version").fetchone()
-    return version
-
-
-LANES = """
-    SELECT {place}, priority, tenant, queue, coalesce(limit_key, ''), min(turn), max(turn) FROM jobs
-    WHERE state = 'pending' AND hold = {hold} GROUP BY 1, 2, 3, 4, 5"""
-
-
-def waiting_lanes(db: sqlite3.Connection) -> Iterator[tuple[Lane, int, int]]:
-    """Yield each lane in which jobs wait for their turn, with the first and the last of these."""
-    for place, hold in (("slot", Hold.NONE), ("blocked_by", Hold.LIMITED)):
-        for *lane, first, last in db.execute(LANES.format(place=place, hold=int(hold))).fetchall():
-            # The slot as text, which is as good a key: a damaged one must not keep the store closed.
-            yield tuple(lane), first, last
-
-
-def _known_forms(ids: Sequence[str]) -> Iterator[bytes]:
-    for job_id in ids:
-        # What is no UUID is the id of no job.
-        with suppress(ValueError):
-            yield id_to_bytes(job_id)
-
-
-def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    start = 0
-    # Most are fewer than any of the sizes.
-    for size in SIZES if len(rows) >= SIZES[-1] else ():
-        while len(rows) - start >= size:
-            yield rows[start : start + size]
-            start += size
-    if start < len(rows):
-        yield rows[start:]
-
-
-# Each made once: SQLite's module looks for the statement that it has prepared by the text, and a text
-# that is the same object is found at once.
-
-
-@lru_cache(STATEMENTS)
-def _insert(verb: str, table: str, columns: tuple[str, ...], count: int) -> str:
-    return f"{verb} INTO {table} ({', '.join(columns)}) VALUES {_values(count, len(columns))}"
-
-
-@lru_cache(STATEMENTS)
-def _add(count: int) -> str:
-    return f"INSERT INTO counters VALUES {_values(count, 5)} ON CONFLICT DO UPDATE SET n = n + excluded.n"
-
-
-@lru_cache(STATEMENTS)
-def _update(columns: tuple[str, ...], count: int) -> str:
-    numbered = list(enumerate(columns[1:], 2))
-    if count == 1:
-        # The values of many are a table first, which for one takes longer than the update.
-        return f"UPDATE jobs SET {', '.join(f'{column} = ?{n}' for n, column in numbered)} WHERE key = ?1"
-    changes = ", ".join(f"{column} = new.column{n}" for n, column in numbered)
-    values = _values(count, len(columns))
-    return f"UPDATE jobs SET {changes} FROM (VALUES {values}) AS new WHERE key = new.column1"
-
-
-def _values(count: int, width: int) -> str:
-    return ", ".join([f"({_marks(width)})"] * count)
-
-
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)
-
-
-def _flat(rows: Sequence[Row]) -> list[Any]:
-    return list(chain.from_iterable(rows))

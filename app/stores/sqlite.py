@@ -39,11 +39,11 @@ from app.stores.figures import Counts, Recent
 from app.stores.held_files import HeldFiles
 from app.stores.lanes import Lanes
 from app.stores.ownership import Ownership
-from app.stores.rows import STATEMENTS, data_version, waiting_lanes
 from app.stores.sqlite_batch import Batch
 from app.stores.sqlite_log import Log
 from app.stores.sqlite_memory import Memory, ReadyJobs, RunningJobs
 from app.stores.sqlite_reads import LAST_POSITION, Reads, reason_of
+from app.stores.sqlite_statements import STATEMENTS, data_version, waiting_lanes
 from app.stores.sqlite_work import Work
 
 LOGGER = logging.getLogger(__name__)

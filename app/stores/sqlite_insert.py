@@ -14,16 +14,9 @@ from app.stores.base import (
     StoreError,
 )
 from app.stores.permits import NO_LIMIT
-from app.stores.rows import (
-    ARGUMENTS,
-    NEW,
-    UUID_BYTES,
-    id_to_bytes,
-    id_to_text,
-    insert_rows,
-    new_row,
-)
+from app.stores.rows import ARGUMENTS, ENDS, NEW, UUID_BYTES, id_to_bytes, id_to_text, new_row
 from app.stores.sqlite_memory import Entry
+from app.stores.sqlite_statements import insert_rows
 from app.stores.sqlite_work import Work
 
 HOLDER = """
@@ -186,7 +179,7 @@ class Insertion:
     def flush(self) -> None:
         """Write the rows of what was taken in."""
         work = self._work
-        insert_rows(work.db, "jobs", NEW, [new_row(*new) for new in self._new])
+        insert_rows(work.db, "jobs", NEW, [new_row(*new) for new in self._new], ends=ENDS)
         arguments = [(key, job.arguments, job.shown) for key, job, _, _ in self._new]
         insert_rows(work.db, "arguments", ARGUMENTS, arguments)
         ready = [Entry.of_row(key, turn, job) for key, job, _, turn in self._new if turn and job.ready]

@@ -22,17 +22,9 @@ from app.stores.base import (
     StoreUnavailableError,
 )
 from app.stores.figures import Counts, Recent, StateCounts
-from app.stores.rows import (
-    LISTED,
-    OUTCOMES,
-    WHOLE,
-    id_to_bytes,
-    id_to_text,
-    job_of,
-    select_attempts,
-    shown_id,
-)
+from app.stores.rows import LISTED, OUTCOMES, WHOLE, id_to_bytes, id_to_text, job_of, shown_id
 from app.stores.sqlite_insert import KNOWN, ids_of
+from app.stores.sqlite_statements import select_attempts
 from app.stores.trouble import Trouble
 
 LOGGER = logging.getLogger(__name__)

@@ -8,8 +8,9 @@ from app.core import State
 from app.jobs.history import RecordKind, records_of
 from app.jobs.lifecycle import Event
 from app.jobs.model import Job
-from app.stores.rows import RECORD, Row, insert_rows
+from app.stores.rows import RECORD, Row
 from app.stores.sqlite_memory import Memory
+from app.stores.sqlite_statements import insert_rows
 
 PROGRESS_KEPT = 200
 """Records of progress that are kept of a job that runs; it may report some for days."""

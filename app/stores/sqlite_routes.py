@@ -12,7 +12,8 @@ from app.jobs.lifecycle import Lost
 from app.jobs.model import Hold
 from app.stores.base import Caps, Pause, Recover, Recovered
 from app.stores.permits import NO_CAPS, limit_of_key, limit_of_task
-from app.stores.rows import SELECT_JOB, waiting_lanes
+from app.stores.rows import SELECT_JOB
+from app.stores.sqlite_statements import waiting_lanes
 from app.stores.sqlite_work import Work
 
 RUNNING = f"SELECT {SELECT_JOB} FROM jobs WHERE state = 'running' AND NOT hold & {Hold.UNREADABLE:d}"

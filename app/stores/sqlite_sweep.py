@@ -9,7 +9,8 @@ from app.core import State
 from app.jobs.errors import JobNotDoneError
 from app.jobs.model import Job, Slot
 from app.stores.base import ONCE_KEPT, JobNotFoundError, Purge, Refusal, Sweep, Swept
-from app.stores.rows import Row, delete_where, id_to_text
+from app.stores.rows import Row, id_to_text
+from app.stores.sqlite_statements import delete_where
 from app.stores.sqlite_work import Work
 
 HANGING = ("arguments", "results", "attempts", "events")

@@ -19,22 +19,19 @@ from app.stores.rows import (
     JOB,
     SELECT_JOB,
     Row,
-    add_counts,
     blocked_by_of,
     changed_by_sql,
     changed_by_sql_in,
-    data_version,
     id_to_text,
     job_id_of,
     job_of,
-    select_attempts,
-    select_jobs,
     shown_id,
     turn_of,
     with_payload,
 )
 from app.stores.sqlite_memory import Entry, Found, Memory, ReadyJobs, alike, has_past, place_of
 from app.stores.sqlite_records import Histories
+from app.stores.sqlite_statements import add_counts, data_version, select_attempts, select_jobs
 from app.stores.sqlite_writing import write_back
 
 LOGGER = logging.getLogger(__name__)

@@ -12,15 +12,13 @@ from app.stores.rows import (
     RESULT,
     Row,
     course_row,
-    delete_where,
     has_payload,
-    insert_rows,
     moving_row,
     rare_row,
     result_row,
-    update_jobs,
 )
 from app.stores.sqlite_memory import Entry
+from app.stores.sqlite_statements import delete_where, insert_rows, update_jobs
 
 
 def write_back(db: sqlite3.Connection, dirty: Sequence[Entry]) -> None:
@@ -59,4 +57,4 @@ def _write_results(db: sqlite3.Connection, dirty: Sequence[Entry]) -> None:
         for entry in dirty
         if entry.job.done and not entry.written.done and has_payload(entry.job)
     ]
-    insert_rows(db, "results", RESULT, ended, "REPLACE")
+    insert_rows(db, "results", RESULT, ended, verb="REPLACE")

@@ -4,7 +4,7 @@ import pytest
 
 from app.core import State
 from app.jobs.model import Outcome
-from app.stores import rows, sqlite_batch, sqlite_routes, sqlite_work
+from app.stores import sqlite_batch, sqlite_routes, sqlite_statements, sqlite_work
 from app.stores.base import Filter, Paging
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_insert import HOLDER, KNOWN
@@ -50,9 +50,9 @@ def test_recovery_reads_none_of_the_jobs_that_are_done(store, sql, values):
     assert "INDEX jobs_by_state (tenant=? AND state=?)" in plan(store, sql, values)
 
 
-@pytest.mark.parametrize("count", rows.SIZES)
+@pytest.mark.parametrize("count", sqlite_statements.SIZES)
 def test_counts_that_are_zero_are_found_by_their_key(store, count):
-    steps = plan(store, rows.delete_zeros(count), ("",) * 4 * count)
+    steps = plan(store, sqlite_statements.delete_zeros(count), ("",) * 4 * count)
     assert "PRIMARY KEY (tenant=? AND queue=? AND task=? AND state=?)" in steps
     assert "SCAN" not in steps
 

@@ -6,9 +6,10 @@ import pytest
 
 from app.core import State
 from app.jobs.model import Backoff, Cancellation, Hold, Job, Outcome, Progress, Stopped
-from app.stores.rows import COURSE, JOB, MOVING, NEW, course_row, insert_rows, moving_row, new_row
+from app.stores.rows import COURSE, ENDS, JOB, MOVING, NEW, course_row, moving_row, new_row
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_memory import Entry
+from app.stores.sqlite_statements import insert_rows
 from tests.stores.driving import NOW, get, insert, new_job
 
 # One change, at least, for each column of MOVING; of the entry for its place, of the job for the others.
@@ -118,6 +119,29 @@ def test_what_every_new_job_has_is_of_a_type_that_is_bound_without_a_search_for_
     assert (type(first), type(id_), {type(value) for value in others}) == (int, bytes, {int, str})
     row = course_row(1, job._replace(outcome=Outcome.FAILED, finished_at=NOW))
     assert {type(value) for value in row} == {int, str}
+
+
+@pytest.mark.parametrize(("value", "columns"), [(None, "a"), ("x", "a, b, c")])
+def test_a_row_may_end_at_a_few_places_only_as_there_is_a_statement_for_each(value, columns):
+    seen = []
+
+    class Connection:
+        def execute(self, sql, values):
+            seen.append((sql, values))
+
+    insert_rows(Connection(), "t", ("a", "b", "c"), [(1, value, None)], ends=(1, 3))
+    [(sql, values)] = seen
+    assert sql.startswith(f"INSERT INTO t ({columns}) VALUES")
+    assert values == [1, value, None][: len(values)]
+
+
+def test_new_jobs_are_inserted_by_few_kinds_of_statements(store):
+    begun = []
+    store._db.set_trace_callback(begun.append)
+    for changes in SELDOM:
+        insert(store, new_job(**changes))
+    kinds = {sql.partition(" VALUES")[0] for sql in begun if sql.startswith("INSERT INTO jobs ")}
+    assert len(kinds) == len(ENDS) == 4
 
 
 def test_only_columns_that_are_empty_in_all_rows_are_left_out(store):
