@@ -1,6 +1,7 @@
 """Minutes: what has happened to a tenant's jobs in each of the last sixty, in bounded memory."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ class Happening(NamedTuple):
     """Something to be counted: as little as that takes, because it is kept for a while.
 
     at: microseconds since the epoch. kind: one of KINDS. wait, run: microseconds; None for what
-    was not started.
+    was not started. times: how often it has happened.
     """
 
     tenant: str
@@ -52,6 +53,7 @@ class Happening(NamedTuple):
     wait: int | None = None
     run: int | None = None
     failing: Failing | None = None
+    times: int = 1
 
 
 class Span(NamedTuple):
@@ -92,9 +94,10 @@ class Recount(NamedTuple):
     failures: Sequence[FailureCount]
 
 
-def submission(job: Job) -> Happening:
-    """Return what there is to count of a submission."""
-    return Happening(job.tenant, job.created_at, SUBMITTED)
+def submissions(jobs: Iterable[Job]) -> Iterator[Happening]:
+    """Yield what there is to count of submissions: of a batch's, no more than of one."""
+    for (tenant, at), alike in groupby(jobs, attrgetter("tenant", "created_at")):
+        yield Happening(tenant, at, SUBMITTED, times=sum(1 for _ in alike))
 
 
 def ending(job: Job) -> Happening:
@@ -129,7 +132,7 @@ class _Minute:
 
     def add(self, happening: Happening) -> None:
         """Count it."""
-        self.counts[happening.kind] += 1
+        self.counts[happening.kind] += happening.times
         if happening.wait is not None:
             self.wait.add(happening.wait)
         if happening.run is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from app.core import ThreadPoolExecutor
 from app.jobs.model import Clock
 from app.service.errors import translated
-from app.service.minutes import KEPT, MINUTE, Happening, Minutes, Recount, ending, submission
+from app.service.minutes import KEPT, MINUTE, Happening, Minutes, Recount, ending, submissions
 from app.stores.base import EXAMINED, Applied, Store
 from app.stores.figures import Counts, StateCounts
 from app.stores.writer import Writer
@@ -63,7 +63,7 @@ class Statistics:
         now = self._clock()
         try:
             recent = self._store.recent((now // MINUTE - KEPT + 1) * MINUTE, EXAMINED)
-            self._minutes.add(map(submission, recent.submitted), now)
+            self._minutes.add(submissions(recent.submitted), now)
             self._minutes.add(map(ending, recent.ended), now)
         except Exception as exc:  # noqa: BLE001  (a damaged store, which must not keep the service from starting)
             LOGGER.warning("the statistics begin anew: %s", exc)
@@ -72,7 +72,7 @@ class Statistics:
 
     def _follow(self, applied: Applied) -> None:
         """Take notes of what was committed; on the writer's thread."""
-        self._notes.extend(map(submission, applied.inserted))
+        self._notes.extend(submissions(applied.inserted))
         self._notes.extend(map(ending, applied.ended))
         if len(self._notes) >= UNCOUNTED and not self._counting:
             self._counting = True

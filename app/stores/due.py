@@ -14,6 +14,7 @@ from app.stores.ticker import CallLater, Retry
 from app.stores.writer import Writer
 
 DUE_LATER = int(Hold.DUE_LATER)
+_PENDING = State.PENDING
 
 CLOCK_CHECK = 1.0
 """Seconds after which the wall clock is looked at again while jobs wait for a time: it may be set."""
@@ -86,9 +87,11 @@ class Promoter:
 
 def _time_of(job: Job) -> int | None:
     """Return when something happens to a job by itself; None when nothing does."""
-    if job.state is not State.PENDING:
+    if job.state is not _PENDING:
         return None
     # As plain numbers: `&` of flags makes a flag, which takes as long as all the rest.
     due = job.run_at if int(job.hold) & DUE_LATER else None
     expires = None if job.attempt else job.expires_at
-    return min((time for time in (due, expires) if time is not None), default=None)
+    if due is None or expires is None:
+        return expires if due is None else due
+    return min(due, expires)

@@ -20,7 +20,7 @@ from app.service.minutes import (
     Span,
     Traffic,
     ending,
-    submission,
+    submissions,
 )
 from tests.stores.driving import NOW
 
@@ -44,7 +44,7 @@ def counted(*happenings, now=BEGIN):
     return minutes
 
 
-def submissions(minutes, now, tenant="t"):
+def minutely(minutes, now, tenant="t"):
     return [traffic.submitted for _, traffic in minutes.of(tenant, now).minutes]
 
 
@@ -58,14 +58,14 @@ def test_there_are_sixty_minutes_and_the_current_one_is_the_last():
 def test_what_happens_falls_into_its_own_minute():
     now = BEGIN + MINUTE
     minutes = counted(*map(submitted, (BEGIN - 1, BEGIN, BEGIN + MINUTE - 1, now)), now=now)
-    assert submissions(minutes, now)[-3:] == [1, 2, 1]
+    assert minutely(minutes, now)[-3:] == [1, 2, 1]
     assert minutes.of("t", now).hour.submitted == 4
 
 
 def test_minutes_move_on_and_are_forgotten_after_an_hour():
     minutes = counted(submitted(BEGIN))
     for passed in range(KEPT):
-        assert submissions(minutes, BEGIN + passed * MINUTE).index(1) == KEPT - 1 - passed
+        assert minutely(minutes, BEGIN + passed * MINUTE).index(1) == KEPT - 1 - passed
     over = BEGIN + KEPT * MINUTE
     assert minutes.of("t", over).hour == NOTHING
     minutes.add([], over)
@@ -74,18 +74,18 @@ def test_minutes_move_on_and_are_forgotten_after_an_hour():
 
 def test_what_comes_too_late_is_not_counted():
     minutes = counted(submitted(BEGIN - (KEPT - 1) * MINUTE), submitted(BEGIN - (KEPT - 1) * MINUTE - 1))
-    assert submissions(minutes, BEGIN) == [1] + [0] * (KEPT - 1)
+    assert minutely(minutes, BEGIN) == [1] + [0] * (KEPT - 1)
 
 
 def test_what_is_in_the_future_of_a_clock_that_was_set_back_counts_as_of_now():
     minutes = counted(submitted(BEGIN + 5 * MINUTE), submitted(BEGIN + 500 * MINUTE))
-    assert submissions(minutes, BEGIN)[-1] == 2
+    assert minutely(minutes, BEGIN)[-1] == 2
 
 
 def test_a_clock_that_is_set_back_or_ahead_loses_no_more_than_what_is_out_of_sight():
     minutes = counted(submitted(BEGIN), now=BEGIN)
     minutes.add([submitted(BEGIN - 30 * MINUTE)], BEGIN - 30 * MINUTE)
-    assert submissions(minutes, BEGIN)[-1] == submissions(minutes, BEGIN)[-31] == 1
+    assert minutely(minutes, BEGIN)[-1] == minutely(minutes, BEGIN)[-31] == 1
     minutes.add([submitted(BEGIN - 500 * MINUTE)], BEGIN - 500 * MINUTE)
     assert len(minutes._tenants["t"]) == 1
 
@@ -115,20 +115,30 @@ def job(**fields):
 
 
 def test_a_submission_counts_when_it_was_made():
-    assert submission(job()) == ("t", 1, "submitted", None, None, None)
+    assert list(submissions([job()])) == [("t", 1, "submitted", None, None, None, 1)]
+
+
+def test_submissions_of_a_tenant_at_the_same_time_are_counted_together():
+    times = [BEGIN - MINUTE, BEGIN, BEGIN, BEGIN]
+    jobs = [job()._replace(tenant=tenant, created_at=at) for tenant in "tu" for at in times]
+    found = list(submissions(jobs))
+    assert [(happening.tenant, happening.times) for happening in found] == [
+        ("t", 1), ("t", 3), ("u", 1), ("u", 3),
+    ]  # fmt: skip
+    assert minutely(counted(*found), BEGIN)[-2:] == [1, 3]
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_an_end_counts_when_it_came_with_what_the_last_attempt_took(outcome):
     happening = ending(job(started_at=5, finished_at=9, outcome=outcome))
-    assert happening == ("t", 9, outcome, 3, 4, None)
+    assert happening == ("t", 9, outcome, 3, 4, None, 1)
     assert happening.kind in KINDS
     assert counted(happening._replace(at=BEGIN)).of("t", BEGIN).hour[1:4].count(1) == 1
 
 
 def test_what_was_never_started_has_neither_waited_nor_run():
     happening = ending(job(finished_at=9, outcome=Outcome.CANCELLED))
-    assert happening == ("t", 9, "cancelled", None, None, None)
+    assert happening == ("t", 9, "cancelled", None, None, None, 1)
 
 
 def test_a_failure_is_cut_to_what_is_shown_of_it():

@@ -30,9 +30,11 @@ class Desk:
         self.writer = Writer(self.store, self.clock)
         self.statistics = Statistics(self.store, self.writer, self.clock)
 
-    def insert(self, count=1, **fields):
+    def insert(self, count=1, apart=0, **fields):
+        """Submit jobs in a batch. apart: microseconds from one to the next."""
         now = self.clock()
-        jobs = [new_job(created_at=now, run_at=now, tenant=TENANT, **fields) for _ in range(count)]
+        times = [now - n * apart for n in range(count)]
+        jobs = [new_job(created_at=at, run_at=now, tenant=TENANT, **fields) for at in times]
         return self.writer.submit(Insert(jobs)).result(PATIENCE)
 
     def claim(self, count=1):
@@ -142,13 +144,19 @@ def test_what_is_noted_is_counted_in_parts_and_not_all_when_somebody_asks(desk):
         counted.set()
 
     desk.statistics._minutes.add = watched
-    desk.insert(UNCOUNTED - 1)
+    desk.insert(UNCOUNTED - 1, apart=1)
     assert len(desk.statistics._notes) == UNCOUNTED - 1
     assert not counted.is_set()
     desk.insert()
     assert counted.wait(PATIENCE)
     assert not desk.statistics._notes
     assert desk.hour().submitted == UNCOUNTED
+
+
+def test_of_a_batch_there_is_one_note(desk):
+    desk.insert(3 * UNCOUNTED)
+    assert len(desk.statistics._notes) == 1
+    assert desk.hour().submitted == 3 * UNCOUNTED
 
 
 def test_notes_hold_no_jobs(desk):
