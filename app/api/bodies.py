@@ -193,17 +193,21 @@ def _decode(decoder: json.JSONDecoder, text: str) -> object:
 
 def _is_deep(value: object) -> bool:
     """Tell whether arrays and objects are nested too deep; level by level, as recursion could not."""
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in _children(node)]
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) in _NESTING
+        ]
         if not level:
             return False
     return True
 
 
-def _children(node: Any) -> Iterator[Any]:
-    values = node.values() if isinstance(node, dict) else node
-    return (value for value in values if isinstance(value, (dict, list)))
+_NESTING = {dict, list}
+"""What has parts, of what JSON is parsed to: these types themselves, and no others of their kind."""
 
 
 def _refuse_depth() -> NoReturn:
@@ -212,7 +216,7 @@ def _refuse_depth() -> NoReturn:
 
 def _looks_unstorable(text: str) -> bool:
     """Tell whether there are escapes for half a surrogate pair, or for NUL; unescaped, JSON has neither."""
-    return "\\ud" in text or "\\uD" in text or "\\u0000" in text
+    return "\\u" in text and ("\\ud" in text or "\\uD" in text or "\\u0000" in text)
 
 
 def _encodes(value: object) -> bool:
@@ -299,13 +303,8 @@ def faults_of(exc: ValidationError, *root: str | int) -> list[Fault]:
     """Return pydantic's errors as faults. root: what their places begin with."""
     details = exc.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]
     return [
-        Fault(loc=[*root, *_place(detail)], msg=_message(detail), type=detail["type"]) for detail in details
+        Fault(loc=[*root, *detail["loc"]], msg=_message(detail), type=detail["type"]) for detail in details
     ]
-
-
-def _place(detail: ErrorDetails) -> tuple[int | str, ...]:
-    # A model's own check names no field.
-    return detail["loc"] or (("run_at",) if detail["type"] == "delay_and_run_at" else ())
 
 
 def _message(detail: ErrorDetails) -> str:

@@ -3,9 +3,18 @@
 The models of what goes out are in `schemas`.
 """
 
+from operator import itemgetter
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from app.api.fields import (
@@ -126,28 +135,24 @@ class SubmissionBody(BaseModel):
         description="Up to 50 texts of up to 256 characters, under keys of up to 64 without a colon.",
     )
 
-    @model_validator(mode="after")
-    def _one_due_time(self) -> "SubmissionBody":
-        if self.delay and self.run_at is not None:
+    # Of the field, and not of the model: most bodies have none, and are checked without a call of Python.
+    @field_validator("run_at")
+    @classmethod
+    def _one_due_time(cls, run_at: int | None, info: ValidationInfo) -> int | None:
+        if run_at is not None and info.data.get("delay"):
             raise PydanticCustomError("delay_and_run_at", "delay and run_at exclude each other")
-        return self
+        return run_at
 
     def submission(self) -> Submission:
         """Return it as the service takes it."""
-        return Submission(
-            self.task,
-            self.args,
-            self.kwargs,
-            self.queue,
-            self.priority,
-            self.delay,
-            self.run_at,
-            self.tags,
-            self.timeout,
-            self.expires_in,
-            {} if self.retry is None else self.retry.model_dump(exclude_unset=True),
-            self.key,
-        )
+        submission = Submission._make(_of_submission(vars(self)))
+        if self.retry is None:
+            return submission
+        return submission._replace(retry=self.retry.model_dump(exclude_unset=True))
+
+
+# Of a batch there are thousands: taken together the fields are read in half the time.
+_of_submission = itemgetter(*Submission._fields)
 
 
 class BatchBody(BaseModel):

@@ -134,12 +134,16 @@ class Service:
         """Check submissions, at least one, and store all of them, or none.
 
         submissions: read on another thread; what is known to be wrong stands in its place.
-        Raises InvalidBatchError for all that is wrong with them, and otherwise as `submit`.
+        Raises InvalidBatchError for all that is wrong with them, what reading them raises, and
+        otherwise as `submit`.
         """
         self._refuse_when_draining()
-        checked = await self._checkers.run(check_all, self._registry, submissions)
-        jobs = await self._checkers.run(new_jobs, tenant, checked, self._clock())
-        return await self._insert(jobs, once)
+        return await self._insert(await self._checkers.run(self._made, tenant, submissions), once)
+
+    def _made(self, tenant: str, submissions: Iterable[Submission | InvalidSubmissionError]) -> list[Job]:
+        """Return the jobs of a batch; on one of the checkers' threads."""
+        checked = check_all(self._registry, submissions)
+        return new_jobs(tenant, checked, self._clock())
 
     async def _insert(self, jobs: Sequence[Job], once: Once | None) -> Submitted:
         # Again: a validator may have taken until the drain was over, and nobody would run the job.

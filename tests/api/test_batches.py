@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.api import bodies, submissions
+from app.api.submissions import AT_ONCE
 from app.service import service
 from app.stores.base import Limits
 from tests.api.conftest import running
@@ -103,6 +104,35 @@ def test_all_faults_are_named_by_the_places_of_their_items(empty):
 )
 def test_faults_of_one_kind_are_the_problem_that_a_single_submission_would_have(empty, item, kind, loc):
     assert refused(empty, post(empty, {"jobs": [GOOD, item]}), 422, kind) == [loc]
+
+
+def test_a_fault_is_named_by_its_place_wherever_that_is(empty):
+    # Submissions are checked some at a time; those beside a bad one are as good as before.
+    places = [0, AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE + 1]
+    jobs = [{"task": "add"} if place in places else GOOD for place in range(3 * AT_ONCE)]
+    jobs[AT_ONCE + 1] = {"task": "add", "args": 1}
+    faults = post(empty, {"jobs": jobs}).json()["errors"]
+    assert sorted({fault["loc"][0] for fault in faults}) == sorted([*places, AT_ONCE + 1])
+
+
+def test_submissions_that_differ_are_not_taken_for_alike(api):
+    options = [
+        {},
+        {"queue": "q"},
+        {"queue": "q", "priority": 3},
+        {"tags": {"a": "b"}},
+        {"timeout": 5},
+        {"delay": 60},
+    ]
+    jobs = [{**GOOD, **one} for one in [*options, *reversed(options)] for _ in range(2)]
+    shown = [api.client.get(job["location"]).json() for job in post(api, {"jobs": jobs}).json()["jobs"]]
+    for job, one in zip(shown, jobs, strict=True):
+        kept = {name: job[name] for name in ("queue", "priority", "tags", "timeout")}
+        assert kept == {"queue": "default", "priority": 0, "tags": {}, "timeout": None} | {
+            name: value for name, value in one.items() if name in kept
+        }
+        assert (job["run_at"] > job["created_at"]) is ("delay" in one)
+    assert [job["id"] for job in shown] == sorted({job["id"] for job in shown})
 
 
 def test_an_unknown_task_in_a_batch_is_told_with_the_nearest_names(empty):
@@ -251,13 +281,22 @@ def held_up(function, reached, go):
     return call
 
 
+KEYED = {**JSON, "Idempotency-Key": "k"}
+
+
 @pytest.mark.parametrize(
-    ("module", "name"), [(submissions, "parse"), (submissions, "digest_of"), (service, "check_all")]
+    ("module", "name", "headers"),
+    [
+        (submissions, "parse", JSON),
+        (submissions, "parse", KEYED),
+        (submissions, "digest_of", KEYED),
+        (service, "check_all", JSON),
+        (service, "new_jobs", JSON),
+    ],
 )
-def test_others_are_answered_while_a_batch_is_read_and_checked(api, monkeypatch, module, name):
+def test_others_are_answered_while_a_batch_is_read_and_checked(api, monkeypatch, module, name, headers):
     reached, go = threading.Event(), threading.Event()
     monkeypatch.setattr(module, name, held_up(getattr(module, name), reached, go))
-    headers = {**JSON, "Idempotency-Key": "k"}
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(post, api, {"jobs": [GOOD] * 3}, headers)
         assert reached.wait(PATIENCE)

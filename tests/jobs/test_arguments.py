@@ -63,6 +63,22 @@ def test_arguments_are_coerced_in_lax_mode():
     assert called(add, a=True) == 3
 
 
+class Tree(BaseModel):
+    """Its schema is one of definitions, because it leads back to itself."""
+
+    leaves: list["Tree"] = []
+
+
+def test_a_type_may_lead_back_to_itself():
+    def climb(tree: Tree, *others: Tree) -> Tree:
+        return tree
+
+    assert called(climb, {"leaves": [{"leaves": []}]}) == Tree(leaves=[Tree()])
+    assert faults(climb, {"leaves": [{"leaves": 1}]}) == [
+        (["args", 0, "leaves", 0, "leaves"], "list_type", "Input should be a valid list")
+    ]
+
+
 @pytest.mark.parametrize("value", [None, 1, "x", [1, {"a": None}], {"b": 2.5}])
 def test_what_is_not_annotated_takes_any_json(value):
     assert called(anything, value, b=value) == (value, value)
