@@ -26,10 +26,11 @@ class Entropy:
         try:
             return self._drawn.popleft()
         except IndexError:
-            *more, piece = self._draw()
+            *more, piece = self.draw(AT_ONCE)
             self._drawn.extend(more)
             return piece
 
-    def _draw(self) -> list[bytes]:
-        drawn = os.urandom(self._size * AT_ONCE)
+    def draw(self, count: int) -> list[bytes]:
+        """Return so many pieces that nobody else gets."""
+        drawn = os.urandom(self._size * count)
         return [drawn[at : at + self._size] for at in range(0, len(drawn), self._size)]

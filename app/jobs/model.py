@@ -237,6 +237,26 @@ def new_id(now: int, entropy: Callable[[], bytes] = _ENTROPY) -> str:
 
     entropy: returns ten random bytes.
     """
-    millis, tail = f"{now // 1000 & 0xFFFF_FFFF_FFFF:012x}", entropy().hex()
-    variant = "89ab"[int(tail[4], 16) & 0b11]
-    return f"{millis[:8]}-{millis[8:]}-7{tail[1:4]}-{variant}{tail[5:8]}-{tail[8:]}"
+    return _uuid(_head(now), entropy().hex())
+
+
+def new_ids(now: int, count: int) -> list[str]:
+    """Return as many as `new_id` does in as many calls, in ascending order (RFC 9562, section 6.2).
+
+    So what is stored in this order is appended to an index of them.
+    """
+    head = _head(now)
+    return sorted([_uuid(head, tail.hex()) for tail in _ENTROPY.draw(count)])
+
+
+def _head(now: int) -> str:
+    millis = f"{now // 1000 & 0xFFFF_FFFF_FFFF:012x}"
+    return f"{millis[:8]}-{millis[8:]}-7"
+
+
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 0b11] for digit in "0123456789abcdef"}
+"""The digit that says that it is a UUID of the RFC, with two bits of a random one."""
+
+
+def _uuid(head: str, tail: str) -> str:
+    return f"{head}{tail[1:4]}-{_VARIANTS[tail[4]]}{tail[5:8]}-{tail[8:]}"

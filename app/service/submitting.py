@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from app.jobs.arguments import MAX_FAULTS
 from app.jobs.errors import Fault, InvalidArgumentsError, JobError
-from app.jobs.model import NO_ARGUMENTS, SECOND, Hold, Job, new_id
+from app.jobs.model import NO_ARGUMENTS, SECOND, Hold, Job, new_id, new_ids
 from app.jobs.registry import Registry, TaskDefinition
 from app.service.errors import InvalidBatchError, InvalidSubmissionError
 
@@ -25,7 +25,7 @@ class Submission(NamedTuple):
     queue, priority, timeout (seconds): None means the task's own. delay: seconds from now.
     run_at: microseconds since the epoch; None, and a delay of 0, mean at once. expires_in:
     seconds from now by which it must have started; None: whenever. retry: those fields of
-    the task's `Retry` that are to be others. key: while a job of it and of the same task is
+    the task's `Retry` that are to be others, if any. key: while a job of it and of the same task is
     not done, that job stands for this submission; None: for no other.
     """
 
@@ -39,7 +39,7 @@ class Submission(NamedTuple):
     tags: Mapping[str, str] = {}
     timeout: float | None = None
     expires_in: float | None = None
-    retry: Mapping[str, Any] = {}
+    retry: Mapping[str, Any] | None = None
     key: str | None = None
 
 
@@ -119,6 +119,10 @@ def _check_one(registry: Registry, submission: Submission | InvalidSubmissionErr
 
 def new_job(tenant: str, checked: Checked, now: int) -> Job:
     """Return the job of a submission, with an id of its own. now: microseconds since the epoch."""
+    return _job(new_id(now), tenant, checked, now)
+
+
+def _job(job_id: str, tenant: str, checked: Checked, now: int) -> Job:
     definition, submission = checked.definition, checked.submission
     retry = replace(definition.retry, **submission.retry) if submission.retry else definition.retry
     run_at = now + round(submission.delay * SECOND) if submission.run_at is None else submission.run_at
@@ -126,7 +130,7 @@ def new_job(tenant: str, checked: Checked, now: int) -> Job:
     timeout = definition.timeout if submission.timeout is None else submission.timeout
     expires_in = submission.expires_in
     return Job(
-        id=new_id(now),
+        id=job_id,
         tenant=tenant,
         task=definition.name,
         slot=definition.slot,
@@ -149,7 +153,22 @@ def new_job(tenant: str, checked: Checked, now: int) -> Job:
 
 def new_jobs(tenant: str, checked: Sequence[Checked], now: int) -> list[Job]:
     """Return the jobs of a batch."""
-    return [new_job(tenant, one, now) for one in checked]
+    jobs: list[Job] = []
+    last: object = None
+    for job_id, one in zip(new_ids(now, len(checked)), checked, strict=True):
+        kind = (one.definition, one.submission[_OPTIONS:], one.limit_key, one.shown)
+        if kind != last:
+            last, job = kind, _job(job_id, tenant, one, now)
+            before, after = job[1:_ARGUMENTS], job[_ARGUMENTS + 1 :]
+        else:
+            # As most are in a batch: it differs from the one before in no more than its arguments.
+            job = Job._make((job_id, *before, _arguments(one.submission), *after))
+        jobs.append(job)
+    return jobs
+
+
+_OPTIONS = Submission._fields.index("queue")
+_ARGUMENTS = Job._fields.index("arguments")
 
 
 def _is_large(submission: Submission) -> bool:

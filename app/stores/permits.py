@@ -104,6 +104,10 @@ class Grants:
         """Return a job with what its task's limits count it with; they may be of later than the job."""
         return job._replace(limit_key="") if job.limit_key is None and job.task in self.caps else job
 
+    def with_keys(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return jobs as `with_key` does."""
+        return list(map(self.with_key, jobs)) if self.caps else list(jobs)
+
     def limits_of(self, job: Job) -> Sequence[Limit]:
         """See Permits.limits_of."""
         return self._committed.limits_of(job)

@@ -1,7 +1,7 @@
 """A job as rows of the SQLite schema, and back."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -46,19 +46,14 @@ NEW = (
     "state", "hold", "attempt", "max_attempts", "losses", "version", "logged", "turn",
     "started_at", "worker", "token",
     "timeout", "expires_at", "limit_key", "unique_key", "backoff", "parent", "root", "step", "traceparent",
-    "outcome", "finished_at", "progress_done", "progress_total", "progress_message", "cancel_requested_at",
-    "cancel_outcome", "cancel_reason",
 )  # fmt: skip
-"""Those of a job that is new, by how often they have a value."""
+"""Those of a job that is new, and claimed at most, by how often they have a value."""
 
 ENDS = tuple(NEW.index(column) + 1 for column in ("turn", "token", "backoff", NEW[-1]))
-"""After how many of them a row may end: what all have; what one has that is claimed at once, or options; all.
+"""After how many of them a row may end: what all have; what one has that is claimed at once; or has options.
 
 At a few places only, because there is a prepared statement for each.
 """
-
-ARGUMENTS = ("job", "arguments", "shown")
-"""Columns of `arguments`."""
 
 RESULT = ("job", "result", "exception_type", "exception_message", "exception_traceback")
 """Columns of `results`."""
@@ -103,21 +98,54 @@ Row = Sequence[Any]
 def new_row(key: int, job: Job, hold: Hold, turn: int) -> tuple[Any, ...]:
     """Return the values of NEW. hold: why the job is not ready, the gates included."""
     return (
-        # The id is `new_id`'s, so its form is not looked at again.
-        key, bytes.fromhex(job.id.replace("-", "")), job.tenant, job.task, str(job.slot), job.created_at,
-        job.queue, job.priority, _tags(job), job.run, job.run_at, str(job.state), int(hold), job.attempt,
+        key, _id(job.id), job.tenant, job.task, str(job.slot), job.created_at,
+        job.queue, job.priority, _tags(job.tags), job.run, job.run_at, str(job.state), int(hold), job.attempt,
         job.max_attempts, job.losses, job.version, job.logged, turn,
         job.started_at, job.worker, job.token,
         job.timeout, job.expires_at, job.limit_key, job.key,
-        None if job.backoff == USUAL else json.dumps(job.backoff), job.parent, job.root, job.step,
+        _backoff(job.backoff), job.parent, job.root, job.step,
         job.traceparent,
-        job.outcome, job.finished_at, *(job.progress or NOTHING), *(job.cancellation or NOTHING),
     )  # fmt: skip
+
+
+New = tuple[int, Job, Hold, int]
+"""A job that is new: its key, itself, why it is not ready, the gates included, and its turn or 0."""
+
+
+def new_columns(new: Sequence[New]) -> dict[str, Sequence[Any]]:
+    """Return the columns of NEW of many jobs; each is what `new_row` has in its place."""
+    keys, jobs, holds, turns = zip(*new, strict=True)
+    values: dict[str, Sequence[Any]] = dict(zip(Job._fields, zip(*jobs, strict=True), strict=True))
+    values["unique_key"] = values["key"]
+    values |= {"key": keys, "id": _ids(values["id"]), "hold": holds, "turn": turns}
+    values |= {name: _each(stored, values[name]) for name, stored in _STORED.items()}
+    return {name: values[name] for name in NEW}
+
+
+def arguments_columns(new: Sequence[New]) -> dict[str, Sequence[Any]]:
+    """Return the columns of `arguments` of new jobs."""
+    return {
+        "job": [key for key, *_ in new],
+        "arguments": [job.arguments for _, job, *_ in new],
+        "shown": [job.shown for _, job, *_ in new],
+    }
+
+
+def _each(stored: Callable[[Any], Any], values: Sequence[Any]) -> Sequence[Any]:
+    """Return what is stored of each value; of very many that are the same it is found once."""
+    first, count = values[0], len(values)
+    return [stored(first)] * count if values.count(first) == count else list(map(stored, values))
+
+
+def _ids(job_ids: Sequence[str]) -> list[bytes]:
+    """Return what `_id` does of each."""
+    packed = bytes.fromhex("".join(job_ids).replace("-", ""))
+    return [packed[at : at + UUID_BYTES] for at in range(0, len(packed), UUID_BYTES)]
 
 
 def rare_row(key: int, job: Job) -> tuple[Any, ...]:
     """Return the values of RARE."""
-    return (key, str(job.slot), _tags(job), job.run, job.expires_at, job.limit_key)
+    return (key, str(job.slot), _tags(job.tags), job.run, job.expires_at, job.limit_key)
 
 
 def moving_row(key: int, job: Job, blocked_by: str | None, turn: int) -> tuple[Any, ...]:
@@ -137,8 +165,23 @@ def course_row(key: int, job: Job) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _tags(job: Job) -> str:
-    return json.dumps(job.tags, ensure_ascii=False) if job.tags else "{}"
+def _id(job_id: str) -> bytes:
+    # It is `new_id`'s, so its form is not looked at again.
+    return bytes.fromhex(job_id.replace("-", ""))
+
+
+def _tags(tags: Mapping[str, str]) -> str:
+    return json.dumps(tags, ensure_ascii=False) if tags else "{}"
+
+
+def _backoff(backoff: Backoff) -> str | None:
+    return None if backoff == USUAL else json.dumps(backoff)
+
+
+_STORED: dict[str, Callable[[Any], Any]] = {
+    "slot": str, "state": str, "hold": int, "tags": _tags, "backoff": _backoff,
+}  # fmt: skip
+"""What is stored otherwise than a job has it."""
 
 
 def has_payload(job: Job) -> bool:

@@ -1,7 +1,6 @@
 """Insertions into the SQLite store: new jobs, the keys of which there may be one, and idempotency keys."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from app.jobs.lifecycle import Event, has_expired
 from app.jobs.model import Hold, Job, Slot
@@ -14,9 +13,19 @@ from app.stores.base import (
     StoreError,
 )
 from app.stores.permits import NO_LIMIT
-from app.stores.rows import ARGUMENTS, ENDS, NEW, UUID_BYTES, id_to_bytes, id_to_text, new_row
+from app.stores.rows import (
+    ENDS,
+    NEW,
+    UUID_BYTES,
+    New,
+    arguments_columns,
+    id_to_bytes,
+    id_to_text,
+    new_columns,
+    new_row,
+)
 from app.stores.sqlite_memory import Entry
-from app.stores.sqlite_statements import insert_rows
+from app.stores.sqlite_statements import insert_columns, insert_rows, many_of
 from app.stores.sqlite_work import Work
 
 HOLDER = """
@@ -30,15 +39,6 @@ KNOWN = """
 KEEP = "UPDATE jobs SET kept_until = max(kept_until, ?) WHERE id = ?"
 
 Key = tuple[str, str, str]
-
-
-class New(NamedTuple):
-    """A job that is new. hold: why it is not ready, the gates included. turn: 0 when it is not."""
-
-    key: int
-    job: Job
-    hold: Hold
-    turn: int
 
 
 class Insertion:
@@ -95,6 +95,7 @@ class Insertion:
             "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?, ?)",
             (tenant, once.route, once.key, once.digest, packed, work.now),
         )
+        work.db.executemany(KEEP, {(work.now + ONCE_KEPT, id_to_bytes(id_)) for id_ in ids})
 
     # -- uniqueness ----------------------------------------------------------
 
@@ -115,18 +116,13 @@ class Insertion:
     # -- storing -------------------------------------------------------------
 
     def _store(self, operation: Insert) -> list[Job]:
-        standing, new = self._sort_out(list(map(self._work.grants.with_key, operation.jobs)))
+        standing, new = self._sort_out(self._work.grants.with_keys(operation.jobs))
         if new:
             self._work.deltas.admit(new, operation.limits)
-        kept_until = 0 if operation.once is None else self._work.now + ONCE_KEPT
-        for job in new:
-            if job.key is not None:
-                self._holders[job.tenant, job.task, job.key] = job.id
-            self._take_in(job)
+            self._take_in(new)
         if operation.once is not None:
             self.flush()
             self._note(operation.once, standing)
-            self._work.db.executemany(KEEP, {(kept_until, id_to_bytes(job.id)) for job in standing})
         return standing
 
     def _sort_out(self, jobs: list[Job]) -> tuple[list[Job], list[Job]]:
@@ -159,29 +155,40 @@ class Insertion:
         entry = work.entries.get(job_id)
         return None if entry is None else entry.job
 
-    def _take_in(self, job: Job) -> None:
+    def _take_in(self, jobs: Sequence[Job]) -> None:
         work = self._work
-        work.last_key = key = work.last_key + 1
-        work.inserted[job.id] = job
-        hold, turn = job.hold, 0
+        keys = range(work.last_key + 1, work.last_key + len(jobs) + 1)
+        work.last_key = keys[-1]
+        work.inserted.update(zip([job.id for job in jobs], jobs, strict=True))
+        self._holders.update(
+            [((job.tenant, job.task, job.key), job.id) for job in jobs if job.key is not None]
+        )
+        work.histories.begin(keys, jobs)
+        self._new += [
+            (key, job, job.hold, 0) if job.hold else self._let_in(key, job)
+            for key, job in zip(keys, jobs, strict=True)
+        ]
+
+    def _let_in(self, key: int, job: Job) -> New:
+        """Return a job that nothing holds back but the gates."""
+        work = self._work
         paused = (job.tenant, job.queue) in work.paused
-        limited = work.grants.limits_of(job) is not NO_LIMIT
-        if job.ready and (paused or limited):
-            hold = Hold.PAUSED
-        elif job.ready:
-            turn = work.turns.enter(job.slot, job)
-        if hold is Hold.PAUSED and not paused:
+        if not paused and work.grants.limits_of(job) is NO_LIMIT:
+            return key, job, job.hold, work.turns.enter(job.slot, job)
+        if not paused:
             # Let through the gates when its row is there: it may have to outrank others for that.
             self._gated.append(_entry_of(key, job))
-        self._new.append(New(key, job, hold, turn))
-        work.histories.add(key, None, job)
+        return key, job, Hold.PAUSED, 0
 
     def flush(self) -> None:
         """Write the rows of what was taken in."""
         work = self._work
-        insert_rows(work.db, "jobs", NEW, [new_row(*new) for new in self._new], ends=ENDS)
-        arguments = [(key, job.arguments, job.shown) for key, job, _, _ in self._new]
-        insert_rows(work.db, "arguments", ARGUMENTS, arguments)
+        many = many_of(len(self._new))
+        if many:
+            insert_columns(work.db, "jobs", new_columns(self._new[:many]))
+        insert_rows(work.db, "jobs", NEW, [new_row(*new) for new in self._new[many:]], ends=ENDS)
+        if self._new:
+            insert_columns(work.db, "arguments", arguments_columns(self._new))
         ready = [Entry.of_row(key, turn, job) for key, job, _, turn in self._new if turn and job.ready]
         self._written |= {entry.job.slot for entry in ready}
         work.ready_new.update((entry.job.id, entry) for entry in ready)
@@ -234,7 +241,8 @@ class Insertion:
         """Have what is new written as it is now, claimed or not. new: by where it is among the new."""
         for at, entry in new.items():
             entry.written = entry.job
-            self._new[at] = self._new[at]._replace(job=entry.job)
+            key, _, hold, turn = self._new[at]
+            self._new[at] = (key, entry.job, hold, turn)
 
 
 def _place(entry: Entry) -> tuple[int, int, int]:

@@ -2,15 +2,16 @@
 
 import sqlite3
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 
 from app.core import State
-from app.jobs.history import RecordKind, records_of
+from app.jobs.history import RecordKind, records_of, state_data
 from app.jobs.lifecycle import Event
 from app.jobs.model import Job
 from app.stores.rows import RECORD, Row
 from app.stores.sqlite_memory import Memory
-from app.stores.sqlite_statements import insert_rows
+from app.stores.sqlite_statements import insert_columns, insert_rows, many_of
 
 PROGRESS_KEPT = 200
 """Records of progress that are kept of a job that runs; it may report some for days."""
@@ -18,6 +19,10 @@ PROGRESS_KEPT = 200
 TRIM_TO = """
     INSERT INTO trimmed VALUES (?, ?)
     ON CONFLICT DO UPDATE SET position = max(position, excluded.position)"""
+
+
+STATE = str(RecordKind.STATE)
+"""As plain text, which is bound sooner."""
 
 
 class Histories:
@@ -35,8 +40,20 @@ class Histories:
         self._rows: list[Row] = []
         self._trimmed: dict[int, list[int]] = {}
 
-    def add(self, key: int, event: Event | None, job: Job) -> None:
-        """Keep what the event has to say. event: None for the submission."""
+    def begin(self, keys: Sequence[int], jobs: Sequence[Job]) -> None:
+        """Keep the first that there is to say of new jobs: that they were submitted."""
+        count = len(keys)
+        positions = range(self.last_position + 1, self.last_position + count + 1)
+        self.last_position = positions[-1]
+        data = [state_data(job) for job in jobs]
+        values = (positions, keys, [STATE] * count, [self._now] * count, data)
+        if many_of(count):
+            insert_columns(self._db, "events", dict(zip(RECORD, values, strict=True)))
+        else:
+            self._rows += zip(*values, strict=True)
+
+    def add(self, key: int, event: Event, job: Job) -> None:
+        """Keep what the event has to say."""
         for record in records_of(event, job, self._now):
             self.last_position += 1
             # As plain text, which is bound sooner.

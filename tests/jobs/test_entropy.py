@@ -24,6 +24,13 @@ def test_the_system_is_asked_once_for_many(monkeypatch):
     assert asked == [4 * AT_ONCE] * 2
 
 
+def test_any_number_can_be_drawn_at_once():
+    entropy = Entropy(6)
+    pieces = [*entropy.draw(1000), *entropy.draw(0), entropy()]
+    assert {len(piece) for piece in pieces} == {6}
+    assert len(set(pieces)) == len(pieces) == 1001
+
+
 def test_no_two_threads_get_the_same_piece():
     entropy = Entropy(10)
     with ThreadPoolExecutor(8) as pool:

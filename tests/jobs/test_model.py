@@ -7,7 +7,7 @@ import pytest
 
 from app.core import State
 from app.jobs.lifecycle import CancelRequested, transition
-from app.jobs.model import Cancellation, Hold, Job, Slot, Stopped, new_id, wall_clock
+from app.jobs.model import Cancellation, Hold, Job, Slot, Stopped, new_id, new_ids, wall_clock
 
 NOW = 1_750_000_000_000_000
 JOB = Job("0198f00d-0000-7000-8000-000000000001", "default", "plain", Slot.THREAD, NOW, NOW)
@@ -38,6 +38,22 @@ def test_ids_are_unique_within_a_microsecond_and_sorted_by_time():
     assert len({new_id(NOW) for _ in range(10_000)}) == 10_000
     later = [new_id(NOW + milliseconds * 1000) for milliseconds in range(100)]
     assert later == sorted(later)
+
+
+def test_ids_of_a_batch_are_unique_and_ascending_and_like_those_made_one_by_one():
+    made = new_ids(NOW, 10_000)
+    assert made == sorted(set(made))
+    assert len(made) == 10_000
+    values = [uuid.UUID(job_id) for job_id in made]
+    assert {(value.version, value.variant) for value in values} == {(7, uuid.RFC_4122)}
+    assert {value.int >> 80 for value in values} == {NOW // 1000}
+    # Each of the random bits is set in about half of them: none is always the same.
+    ones = [sum(value.int >> bit & 1 for value in values) for bit in (*range(62), *range(64, 76))]
+    assert 4_500 < min(ones) <= max(ones) < 5_500
+
+
+def test_a_batch_may_have_no_ids():
+    assert new_ids(NOW, 0) == []
 
 
 def test_the_wall_clock_counts_microseconds():
