@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from app.jobs.lifecycle import Due, Event, Logged, Progressed
-from app.jobs.model import SECOND, Cancellation, Failure, Job, JobState, Line, Progress, Slot
+from app.jobs.model import SECOND, Cancellation, Failure, Job, Line, Progress, Slot
 
 MESSAGE_SHOWN = 1000
 """Characters of an exception's text that a record bears; the job has all of it."""
@@ -48,14 +48,7 @@ def records_of(event: Event | None, job: Job, now: int) -> Sequence[Record]:
                 Record(RecordKind.LOG, round(line.at * SECOND), encode(_line(job, line))) for line in lines
             ]
         case _:
-            return (Record(RecordKind.STATE, now, state_data(job)),)
-
-
-def state_data(job: Job) -> str:
-    """Return what a record of a job's state says."""
-    # Nothing has happened to it: so begins every job, and of a batch there are thousands.
-    as_new = job.version == 1 and job.state is _PENDING
-    return _SUBMITTED if as_new else _state(job)
+            return (Record(RecordKind.STATE, now, _state(job)),)
 
 
 def _state(job: Job) -> str:
@@ -69,8 +62,8 @@ def _state(job: Job) -> str:
     )
 
 
-_PENDING = JobState.PENDING
-_SUBMITTED = _state(Job("", "", "", Slot.THREAD, 0, 0))
+SUBMITTED = _state(Job("", "", "", Slot.THREAD, 0, 0))
+"""What the first record of every job says."""
 
 
 def _exception(failure: Failure) -> dict[str, str]:

@@ -64,6 +64,9 @@ ATTEMPT = ("run", "number", "worker", "started_at", "finished_at", *RESULT[2:])
 RECORD = ("position", "job", "kind", "at", "data")
 """Columns of `events`."""
 
+AS_SUBMITTED = ""
+"""The data of every job's first record: in full it would be a quarter of all that is written of a new job."""
+
 CHANGED_BY_SQL = ("version", "hold", "slot", "limit_key")
 _changed_by_sql = itemgetter(*map(JOB.index, CHANGED_BY_SQL))
 
@@ -124,10 +127,11 @@ def new_columns(new: Sequence[New]) -> dict[str, Sequence[Any]]:
 
 def arguments_columns(new: Sequence[New]) -> dict[str, Sequence[Any]]:
     """Return the columns of `arguments` of new jobs."""
+    keys, jobs, _, _ = zip(*new, strict=True)
     return {
-        "job": [key for key, *_ in new],
-        "arguments": [job.arguments for _, job, *_ in new],
-        "shown": [job.shown for _, job, *_ in new],
+        "job": keys,
+        "arguments": [job.arguments for job in jobs],
+        "shown": [job.shown for job in jobs],
     }
 
 

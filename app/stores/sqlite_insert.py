@@ -163,7 +163,7 @@ class Insertion:
         self._holders.update(
             [((job.tenant, job.task, job.key), job.id) for job in jobs if job.key is not None]
         )
-        work.histories.begin(keys, jobs)
+        work.histories.begin(keys)
         self._new += [
             (key, job, job.hold, 0) if job.hold else self._let_in(key, job)
             for key, job in zip(keys, jobs, strict=True)

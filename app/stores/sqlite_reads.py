@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.jobs.history import Record, RecordKind
+from app.jobs.history import SUBMITTED, Record, RecordKind
 from app.jobs.model import Failure, Job, Slot
 from app.stores.base import (
     ONCE_KEPT,
@@ -22,7 +22,7 @@ from app.stores.base import (
     StoreUnavailableError,
 )
 from app.stores.figures import Counts, Recent, StateCounts
-from app.stores.rows import LISTED, OUTCOMES, WHOLE, id_to_bytes, id_to_text, job_of, shown_id
+from app.stores.rows import AS_SUBMITTED, LISTED, OUTCOMES, WHOLE, id_to_bytes, id_to_text, job_of, shown_id
 from app.stores.sqlite_insert import KNOWN, ids_of
 from app.stores.sqlite_statements import select_attempts
 from app.stores.trouble import Trouble
@@ -314,7 +314,8 @@ class Reads:
     def _record_of(self, row: Sequence[Any]) -> StoredRecord | None:
         position, id_, task, queue, kind, at, data = row
         try:
-            return StoredRecord(position, id_to_text(id_), task, queue, Record(RecordKind(kind), at, data))
+            record = Record(RecordKind(kind), at, SUBMITTED if data == AS_SUBMITTED else data)
+            return StoredRecord(position, id_to_text(id_), task, queue, record)
         except Exception as exc:  # noqa: BLE001  (as above)
             self._trouble.met(f"{self._path}: record {position!r} is damaged ({type(exc).__name__})")
             return None

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import islice
 
 from app.core import State
-from app.jobs.history import RecordKind, records_of, state_data
+from app.jobs.history import RecordKind, records_of
 from app.jobs.lifecycle import Event
 from app.jobs.model import Job
-from app.stores.rows import RECORD, Row
+from app.stores.rows import AS_SUBMITTED, RECORD, Row
 from app.stores.sqlite_memory import Memory
 from app.stores.sqlite_statements import insert_columns, insert_rows, many_of
 
@@ -40,13 +40,12 @@ class Histories:
         self._rows: list[Row] = []
         self._trimmed: dict[int, list[int]] = {}
 
-    def begin(self, keys: Sequence[int], jobs: Sequence[Job]) -> None:
+    def begin(self, keys: Sequence[int]) -> None:
         """Keep the first that there is to say of new jobs: that they were submitted."""
         count = len(keys)
         positions = range(self.last_position + 1, self.last_position + count + 1)
         self.last_position = positions[-1]
-        data = [state_data(job) for job in jobs]
-        values = (positions, keys, [STATE] * count, [self._now] * count, data)
+        values = (positions, keys, [STATE] * count, [self._now] * count, [AS_SUBMITTED] * count)
         if many_of(count):
             insert_columns(self._db, "events", dict(zip(RECORD, values, strict=True)))
         else:

@@ -114,8 +114,9 @@ KINDS: dict[str, dict[str, Any]] = {
 NAME = "json_extract(tags, '$.name')"
 
 FINAL_STATES = """
-    SELECT sum(json_extract(data, '$.outcome') IS NOT NULL) FROM events WHERE kind = 'state' GROUP BY job"""
-"""How often each job came to one, as its history has it."""
+    SELECT sum(json_extract(nullif(data, ''), '$.outcome') IS NOT NULL)
+    FROM events WHERE kind = 'state' GROUP BY job"""
+"""How often each job came to one, as its history has it; that of its submission is empty."""
 
 Submission = tuple[dict[str, Any], dict[str, str]]
 

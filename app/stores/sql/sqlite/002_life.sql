@@ -45,7 +45,7 @@ CREATE TABLE events (
     job      INTEGER NOT NULL REFERENCES jobs (key),
     kind     TEXT NOT NULL,
     at       INTEGER NOT NULL,
-    data     TEXT NOT NULL                     -- JSON
+    data     TEXT NOT NULL                     -- JSON; empty: that of a job that was submitted
 ) STRICT;
 
 CREATE INDEX events_of_job ON events (job, position);
