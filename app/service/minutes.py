@@ -96,8 +96,11 @@ class Recount(NamedTuple):
 
 def submissions(jobs: Iterable[Job]) -> Iterator[Happening]:
     """Yield what there is to count of submissions: of a batch's, no more than of one."""
-    for (tenant, at), alike in groupby(jobs, attrgetter("tenant", "created_at")):
-        yield Happening(tenant, at, SUBMITTED, times=sum(1 for _ in alike))
+    for (tenant, at), alike in groupby(map(_OCCASION, jobs)):
+        yield Happening(tenant, at, SUBMITTED, times=len(list(alike)))
+
+
+_OCCASION = attrgetter("tenant", "created_at")
 
 
 def ending(job: Job) -> Happening:

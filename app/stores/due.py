@@ -14,7 +14,7 @@ from app.stores.ticker import CallLater, Retry
 from app.stores.writer import Writer
 
 DUE_LATER = int(Hold.DUE_LATER)
-_PENDING = State.PENDING
+_DUE_LATER, _PENDING = Hold.DUE_LATER, State.PENDING
 
 CLOCK_CHECK = 1.0
 """Seconds after which the wall clock is looked at again while jobs wait for a time: it may be set."""
@@ -90,7 +90,8 @@ def _time_of(job: Job) -> int | None:
     if job.state is not _PENDING:
         return None
     # As plain numbers: `&` of flags makes a flag, which takes as long as all the rest.
-    due = job.run_at if int(job.hold) & DUE_LATER else None
+    waits = job.hold is _DUE_LATER or int(job.hold) & DUE_LATER
+    due = job.run_at if waits else None
     expires = None if job.attempt else job.expires_at
     if due is None or expires is None:
         return expires if due is None else due
