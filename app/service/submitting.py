@@ -158,12 +158,10 @@ def new_jobs(tenant: str, checked: Sequence[Checked], now: int) -> list[Job]:
     for job_id, one in zip(new_ids(now, len(checked)), checked, strict=True):
         kind = (one.definition, one.submission[_OPTIONS:], one.limit_key, one.shown)
         if kind != last:
-            last, job = kind, _job(job_id, tenant, one, now)
-            before, after = job[1:_ARGUMENTS], job[_ARGUMENTS + 1 :]
-        else:
-            # As most are in a batch: it differs from the one before in no more than its arguments.
-            job = Job._make((job_id, *before, _arguments(one.submission), *after))
-        jobs.append(job)
+            last, values = kind, list(_job(job_id, tenant, one, now))
+        # As most are in a batch: it differs from the one before in no more than its arguments.
+        values[0], values[_ARGUMENTS] = job_id, _arguments(one.submission)
+        jobs.append(Job._make(values))
     return jobs
 
 

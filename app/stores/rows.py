@@ -67,6 +67,9 @@ RECORD = ("position", "job", "kind", "at", "data")
 AS_SUBMITTED = ""
 """The data of every job's first record: in full it would be a quarter of all that is written of a new job."""
 
+ARGUMENTS = ("job", "arguments", "shown")
+"""Columns of `arguments`."""
+
 CHANGED_BY_SQL = ("version", "hold", "slot", "limit_key")
 _changed_by_sql = itemgetter(*map(JOB.index, CHANGED_BY_SQL))
 
@@ -115,24 +118,19 @@ New = tuple[int, Job, Hold, int]
 """A job that is new: its key, itself, why it is not ready, the gates included, and its turn or 0."""
 
 
-def new_columns(new: Sequence[New]) -> dict[str, Sequence[Any]]:
-    """Return the columns of NEW of many jobs; each is what `new_row` has in its place."""
+def new_columns(new: Sequence[New]) -> tuple[dict[str, Sequence[Any]], dict[str, Sequence[Any]]]:
+    """Return the columns of `jobs` and of `arguments` of many new jobs, whose keys rise by one.
+
+    Each of `jobs` is one of NEW, and has what `new_row` has in its place.
+    """
     keys, jobs, holds, turns = zip(*new, strict=True)
     values: dict[str, Sequence[Any]] = dict(zip(Job._fields, zip(*jobs, strict=True), strict=True))
     values["unique_key"] = values["key"]
-    values |= {"key": keys, "id": _ids(values["id"]), "hold": holds, "turn": turns}
+    rising = range(keys[0], keys[-1] + 1)
+    values |= {"key": rising, "id": _ids(values["id"]), "hold": holds, "turn": turns}
     values |= {name: _each(stored, values[name]) for name, stored in _STORED.items()}
-    return {name: values[name] for name in NEW}
-
-
-def arguments_columns(new: Sequence[New]) -> dict[str, Sequence[Any]]:
-    """Return the columns of `arguments` of new jobs."""
-    keys, jobs, _, _ = zip(*new, strict=True)
-    return {
-        "job": keys,
-        "arguments": [job.arguments for job in jobs],
-        "shown": [job.shown for job in jobs],
-    }
+    arguments = {"job": rising, "arguments": values["arguments"], "shown": values["shown"]}
+    return {name: values[name] for name in NEW}, arguments
 
 
 def _each(stored: Callable[[Any], Any], values: Sequence[Any]) -> Sequence[Any]:

@@ -14,18 +14,19 @@ from app.stores.base import (
 )
 from app.stores.permits import NO_LIMIT
 from app.stores.rows import (
+    ARGUMENTS,
     ENDS,
     NEW,
     UUID_BYTES,
     New,
-    arguments_columns,
     id_to_bytes,
     id_to_text,
     new_columns,
     new_row,
 )
+from app.stores.sqlite_columns import MANY, insert_columns
 from app.stores.sqlite_memory import Entry
-from app.stores.sqlite_statements import insert_columns, insert_rows, many_of
+from app.stores.sqlite_statements import insert_rows
 from app.stores.sqlite_work import Work
 
 HOLDER = """
@@ -183,12 +184,7 @@ class Insertion:
     def flush(self) -> None:
         """Write the rows of what was taken in."""
         work = self._work
-        many = many_of(len(self._new))
-        if many:
-            insert_columns(work.db, "jobs", new_columns(self._new[:many]))
-        insert_rows(work.db, "jobs", NEW, [new_row(*new) for new in self._new[many:]], ends=ENDS)
-        if self._new:
-            insert_columns(work.db, "arguments", arguments_columns(self._new))
+        (self._write_many if len(self._new) >= MANY else self._write)()
         ready = [Entry.of_row(key, turn, job) for key, job, _, turn in self._new if turn and job.ready]
         self._written |= {entry.job.slot for entry in ready}
         work.ready_new.update((entry.job.id, entry) for entry in ready)
@@ -197,6 +193,16 @@ class Insertion:
             work.entries[entry.job.id] = entry
         for entry in gated:
             work.move(entry, entry.job)
+
+    def _write(self) -> None:
+        db, new = self._work.db, self._new
+        insert_rows(db, "jobs", NEW, [new_row(*one) for one in new], ends=ENDS)
+        insert_rows(db, "arguments", ARGUMENTS, [(key, job.arguments, job.shown) for key, job, _, _ in new])
+
+    def _write_many(self) -> None:
+        jobs, arguments = new_columns(self._new)
+        insert_columns(self._work.db, "jobs", jobs)
+        insert_columns(self._work.db, "arguments", arguments)
 
     # -- claiming what is not written yet --------------------------------------
 

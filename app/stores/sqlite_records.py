@@ -10,8 +10,9 @@ from app.jobs.history import RecordKind, records_of
 from app.jobs.lifecycle import Event
 from app.jobs.model import Job
 from app.stores.rows import AS_SUBMITTED, RECORD, Row
+from app.stores.sqlite_columns import MANY, insert_columns
 from app.stores.sqlite_memory import Memory
-from app.stores.sqlite_statements import insert_columns, insert_rows, many_of
+from app.stores.sqlite_statements import insert_rows
 
 PROGRESS_KEPT = 200
 """Records of progress that are kept of a job that runs; it may report some for days."""
@@ -46,7 +47,7 @@ class Histories:
         positions = range(self.last_position + 1, self.last_position + count + 1)
         self.last_position = positions[-1]
         values = (positions, keys, [STATE] * count, [self._now] * count, [AS_SUBMITTED] * count)
-        if many_of(count):
+        if count >= MANY:
             insert_columns(self._db, "events", dict(zip(RECORD, values, strict=True)))
         else:
             self._rows += zip(*values, strict=True)

@@ -5,7 +5,7 @@ for it again each time. One statement of many rows waits once.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
@@ -15,7 +15,7 @@ from app.jobs.model import Attempt, Hold
 from app.stores.lanes import Lane
 from app.stores.rows import ATTEMPT, CALLED, Row, attempt_of, id_to_bytes
 
-SIZES = (512, 256, 128, 64)
+SIZES = (256, 64)
 """How many of many rows one statement takes.
 
 Fewer than these are one statement, whatever their number: after each, the interpreter has to
@@ -51,39 +51,6 @@ def insert_rows(  # noqa: PLR0913  (what a statement is made of)
             width = next(end for end in ends if end >= width)
         values = [row[:width] for row in chunk]
         db.execute(_insert(verb, table, tuple(columns[:width]), len(chunk)), _flat(values))
-
-
-def insert_columns(
-    db: sqlite3.Connection, table: str, columns: Mapping[str, Sequence[Any]], *, verb: str = "INSERT"
-) -> None:
-    """Insert rows that are given by their columns. Raises as `insert_rows`.
-
-    What many have in common is bound once, and if it is None, not at all, so by default it has to be
-    NULL: to bind a value takes the interpreter as long as SQLite takes to store it.
-    """
-    count = len(next(iter(columns.values())))
-    many = many_of(count)
-    if many:
-        _insert_many(db, verb, table, {name: values[:many] for name, values in columns.items()})
-    if many < count:
-        rest = list(zip(*[values[many:] for values in columns.values()], strict=True))
-        insert_rows(db, table, tuple(columns), rest, verb=verb)
-
-
-def many_of(count: int) -> int:
-    """Return how many of so many rows are inserted together; the others are few."""
-    return count - count % SIZES[-1]
-
-
-def _insert_many(db: sqlite3.Connection, verb: str, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
-    count = len(next(iter(columns.values())))
-    common = {name: values[0] for name, values in columns.items() if values.count(values[0]) == count}
-    bound = {name: value for name, value in common.items() if value is not None}
-    own = {name: values for name, values in columns.items() if name not in common}
-    for at, size in _spans(count):
-        sql = _insert_alike(verb, table, tuple(bound), tuple(own), size)
-        rows = zip(*[values[at : at + size] for values in own.values()], strict=True)
-        db.execute(sql, [*bound.values(), *chain.from_iterable(rows)])
 
 
 def _width(rows: Sequence[Row]) -> int:
@@ -168,23 +135,14 @@ def _known_forms(ids: Sequence[str]) -> Iterator[bytes]:
 
 
 def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    start = 0
     # Most are fewer than any of the sizes.
-    if len(rows) < SIZES[-1]:
-        yield from [rows] if rows else ()
-        return
-    for at, size in _spans(len(rows)):
-        yield rows[at : at + size]
-
-
-def _spans(count: int) -> Iterator[tuple[int, int]]:
-    """Yield where each of the statements for so many rows begins, and how many it takes."""
-    at = 0
-    for size in SIZES:
-        while count - at >= size:
-            yield at, size
-            at += size
-    if at < count:
-        yield at, count - at
+    for size in SIZES if len(rows) >= SIZES[-1] else ():
+        while len(rows) - start >= size:
+            yield rows[start : start + size]
+            start += size
+    if start < len(rows):
+        yield rows[start:]
 
 
 # Each made once: SQLite's module looks for the statement that it has prepared by the text, and a text
@@ -194,14 +152,6 @@ def _spans(count: int) -> Iterator[tuple[int, int]]:
 @lru_cache(STATEMENTS)
 def _insert(verb: str, table: str, columns: tuple[str, ...], count: int) -> str:
     return f"{verb} INTO {table} ({', '.join(columns)}) VALUES {_values(count, len(columns))}"
-
-
-@lru_cache(STATEMENTS)
-def _insert_alike(verb: str, table: str, common: tuple[str, ...], own: tuple[str, ...], count: int) -> str:
-    """Return the statement whose parameters are first what all rows have in common, then each row's own."""
-    # A mark without a number is one more than the highest so far.
-    row = ", ".join([*(f"?{n}" for n in range(1, len(common) + 1)), *"?" * len(own)])
-    return f"{verb} INTO {table} ({', '.join((*common, *own))}) VALUES {', '.join([f'({row})'] * count)}"
 
 
 @lru_cache(STATEMENTS)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from app.core import State
 from app.jobs.lifecycle import (
     Event,
 )
-from app.jobs.model import SECOND, Failure, Hold, Job, Slot, new_id
+from app.jobs.model import SECOND, Backoff, Failure, Hold, Job, Slot, new_id
 from app.stores.base import (
     Applied,
     Change,
@@ -48,6 +49,22 @@ def new_job(**changes: Any) -> Job:
         **changes,
     }
     return Job(id=new_id(NOW, lambda: number.to_bytes(10, "big")), **given)
+
+
+SELDOM = (
+    {},
+    {"timeout": 2.5},
+    {"expires_at": NOW + 9},
+    {"limit_key": "whose"},
+    {"key": "the only one"},
+    {"backoff": Backoff(first=3)},
+    {"parent": "p"},
+    {"root": "r"},
+    {"step": 4},
+    {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+    {"state": State.RUNNING, "started_at": NOW, "worker": "w", "token": 5, "attempt": 1},
+)
+"""What of a new job has a value seldom: one for each of the last columns of its row."""
 
 
 def scheduled(seconds: float, **changes: Any) -> Job:

@@ -1,18 +1,16 @@
 """What of a job's row is written, new or changed, and that it is enough."""
 
-import asyncio
 from contextlib import closing
 
 import pytest
 
 from app.core import State
-from app.jobs.model import Backoff, Cancellation, Hold, Job, Outcome, Progress, Stopped
-from app.stores.base import Insert
-from app.stores.rows import COURSE, ENDS, JOB, MOVING, NEW, course_row, moving_row, new_columns, new_row
+from app.jobs.model import Cancellation, Hold, Job, Outcome, Progress, Stopped
+from app.stores.rows import COURSE, ENDS, JOB, MOVING, NEW, course_row, moving_row, new_row
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_memory import Entry
-from app.stores.sqlite_statements import SIZES, insert_columns, insert_rows
-from tests.stores.driving import NOW, get, insert, new_job
+from app.stores.sqlite_statements import insert_rows
+from tests.stores.driving import NOW, SELDOM, get, insert, new_job
 
 # One change, at least, for each column of MOVING; of the entry for its place, of the job for the others.
 CHANGES = {
@@ -71,72 +69,7 @@ def test_the_few_columns_have_the_same_values_as_among_all():
     assert course_row(1, job) == tuple(all_of_them[column] for column in COURSE)
 
 
-# -- many new jobs are inserted by their columns -----------------------------------------------------
-
-MANY = 2 * sum(SIZES) + 1
-
-
-def various(number: int) -> Job:
-    """Return the job of a number, which has something in each column that a new one may have."""
-    changes = dict(SELDOM[number % len(SELDOM)])
-    texts = {name: f"{name} {number % 3}" for name in ("task", "queue", "arguments", "shown")}
-    return new_job(priority=number % 2, tags={"n": str(number % 2)} if number % 5 else {}, **texts, **changes)
-
-
-@pytest.mark.parametrize("make", [lambda _: new_job(), various], ids=["alike", "various"])
-def test_a_column_has_what_rows_have_in_that_place(make):
-    new = [(key, make(key), Hold.PAUSED if key % 7 else Hold.NONE, key % 4) for key in range(1, 100)]
-    columns = new_columns(new)
-    assert tuple(columns) == NEW
-    assert list(zip(*columns.values(), strict=True)) == [new_row(*one) for one in new]
-    types = [{type(value) for value in values} for values in columns.values()]
-    assert [set(map(type, values)) for values in zip(*[new_row(*one) for one in new], strict=True)] == types
-
-
-@pytest.mark.parametrize("count", [SIZES[-1] - 1, SIZES[-1], SIZES[-1] + 1, SIZES[0], MANY])
-@pytest.mark.parametrize("make", [lambda _: new_job(hold=Hold.PAUSED), various], ids=["alike", "various"])
-def test_many_new_jobs_are_read_as_they_were_inserted(store, make, count):
-    jobs = [make(number) for number in range(count)]
-    unique = {job.key: job for job in jobs if job.key is not None}
-    jobs = [job for job in jobs if unique.get(job.key, job) is job]
-    store.apply([Insert(jobs)], NOW)
-    assert [get(store, job) for job in jobs] == jobs
-    first = [asyncio.run(store.records("ours", 0, 9, job_id=job.id)).records for job in (jobs[0], jobs[-1])]
-    assert [[record.record.kind for record in records] for records in first] == [["state"], ["state"]]
-
-
-def test_what_many_rows_have_in_common_is_bound_once_and_what_is_null_not_at_all():
-    seen = []
-
-    class Connection:
-        def execute(self, sql, values):
-            seen.append((sql, values))
-
-    count = SIZES[-1] + 1
-    columns = {"a": range(count), "b": ["x"] * count, "c": [None] * count}
-    insert_columns(Connection(), "t", columns)
-    (sql, values), (rest, _) = seen
-    assert sql == f"INSERT INTO t (b, a) VALUES {', '.join(['(?1, ?)'] * SIZES[-1])}"
-    assert values == ["x", *range(SIZES[-1])]
-    assert rest == "INSERT INTO t (a, b) VALUES (?, ?)"
-
-
 # -- new jobs: the columns at the end that none of a batch has anything for are left out -----------
-
-# One for each place where a row may end.
-SELDOM = (
-    {},
-    {"timeout": 2.5},
-    {"expires_at": NOW + 9},
-    {"limit_key": "whose"},
-    {"key": "the only one"},
-    {"backoff": Backoff(first=3)},
-    {"parent": "p"},
-    {"root": "r"},
-    {"step": 4},
-    {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
-    {"state": State.RUNNING, "started_at": NOW, "worker": "w", "token": 5, "attempt": 1},
-)
 
 
 @pytest.fixture
