@@ -19,7 +19,7 @@ from app.stores.sqlite_statements import insert_rows
 MANY = 64
 """Rows from which on they are inserted so: of fewer, to look at each column takes longer than to bind it."""
 
-HEAVY = 1 << 20
+HEAVY = 1 << 18
 """Characters that all rows together may have of their own: writing them as JSON holds the interpreter."""
 
 Columns = Mapping[str, Sequence[Any]]
