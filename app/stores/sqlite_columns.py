@@ -36,9 +36,10 @@ def insert_columns(db: sqlite3.Connection, table: str, columns: Columns) -> None
     if rows < MANY or not _fit_json(parted.own.values()):
         insert_rows(db, table, tuple(columns), list(zip(*columns.values(), strict=True)))
         return
+    sql, values = _statement(table, parted.shape), [*parted.values(), _json_of(rows, parted.own)]
     # SQLite is busy for a while, and takes no interpreter.
     with PRECEDENCE.lifted():
-        db.execute(_statement(table, parted.shape), [*parted.values(), _json_of(rows, parted.own)])
+        db.execute(sql, values)
 
 
 class _Parted(NamedTuple):
