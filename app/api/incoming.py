@@ -136,6 +136,7 @@ class SubmissionBody(BaseModel):
     )
 
     # Of the field, and not of the model: most bodies have none, and are checked without a call of Python.
+    # `delay` is known by then, because it is declared before.
     @field_validator("run_at")
     @classmethod
     def _one_due_time(cls, run_at: int | None, info: ValidationInfo) -> int | None:

@@ -22,7 +22,7 @@ from app.service import InvalidSubmissionError, Once, Service, Submission, Submi
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 """Bytes that a batch may take."""
 
-AT_ONCE = 100
+TOGETHER = 100
 """Submissions that are checked in one go: nobody else has the interpreter meanwhile."""
 
 FEW = 1000
@@ -76,7 +76,8 @@ class SubmissionRoutes:
         read_query(request, NoQuery)
         key = read_key(request)
         raw, tenant = await read_bytes(request, MAX_BATCH_BYTES), request.scope[TENANT]
-        # Without a key it is parsed where it is checked: to come to another thread takes its time.
+        # Without a key it is parsed where it is checked, as to come to another thread takes its time; and a
+        # service that stops refuses it unread, because it repeats nothing.
         parsed = None if key is None else await self._service.apart(_parse_batch, raw, key)
         once = None if parsed is None else _once("/jobs/batch", key, parsed)
         done = await self._recall(tenant, once)
@@ -120,8 +121,8 @@ def _submissions(raw: bytes, parsed: _Parsed | None) -> Iterator[Submission | In
     """Yield what a batch hands in; all the work is done by whoever asks for it. Raises ProblemError."""
     value = (_parse_batch(raw, None) if parsed is None else parsed).value
     items = read_as(BatchBody, value).jobs
-    for at in range(0, len(items), AT_ONCE):
-        yield from _read_some(items[at : at + AT_ONCE])
+    for at in range(0, len(items), TOGETHER):
+        yield from _read_some(items[at : at + TOGETHER])
 
 
 def _read_some(items: Sequence[object]) -> Iterable[Submission | InvalidSubmissionError]:

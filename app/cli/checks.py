@@ -23,8 +23,8 @@ from app.stores.base import StoreUnusableError
 from app.stores.examination import Examined, examine
 from app.stores.ownership import holder
 
-OLDEST_SQLITE = (3, 37, 0)
-"""The first with strict tables."""
+OLDEST_SQLITE = (3, 38, 0)
+"""The first with strict tables, and `->>`."""
 
 PATIENCE = 5.0
 """Seconds that the service gets to answer."""

@@ -44,7 +44,7 @@ class Signature:
 
     def __init__(self, fn: Callable[..., Any], secret: Collection[str] = ()) -> None:
         # pydantic takes a function for a type, which the type system cannot say.
-        self._adapter: TypeAdapter[Call] = TypeAdapter(cast("Any", _capture(fn)))
+        self._adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", _capture(fn)))
         self._fn = fn
         self._validate = SchemaValidator(_without_call(self._adapter.core_schema)).validate_python
         self.runs_user_code = _has_functions(self._adapter.core_schema)
@@ -98,7 +98,7 @@ class Signature:
 def _without_call(schema: CoreSchema) -> CoreSchema:
     """Return the schema of the arguments alone, out of that of a function's call.
 
-    What that returns is given to the function; it takes several times as long to have it called.
+    Nothing is to be called with what they are coerced to, and it would take several times as long.
     """
     inner: Any = schema
     if inner["type"] == "definitions":
@@ -121,11 +121,10 @@ def _calls_function(schema: Mapping[str, Any]) -> bool:
     return kind.startswith("function-") or hooked or forgiving
 
 
-def _capture(fn: Callable[..., Any]) -> Callable[..., Call]:
-    """Return a stand-in with the function's signature that returns its arguments."""
+def _capture(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a stand-in with the function's signature, for pydantic to read; nobody calls it."""
 
-    def capture(*args: Any, **kwargs: Any) -> Call:
-        return Call(args, kwargs)
+    def capture(*_: Any, **__: Any) -> None: ...
 
     signature = inspect.signature(fn, eval_str=True)
     capture.__signature__ = signature.replace(return_annotation=inspect.Signature.empty)  # type: ignore[attr-defined]

@@ -35,8 +35,8 @@ class Record(NamedTuple):
 encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def records_of(event: Event | None, job: Job, now: int) -> Sequence[Record]:
-    """Return what an event leaves behind. event: None for the submission. job: as it is after it."""
+def records_of(event: Event, job: Job, now: int) -> Sequence[Record]:
+    """Return what an event leaves behind. job: as it is after it."""
     match event:
         case Due():
             # It waits, as before.

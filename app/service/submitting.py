@@ -152,21 +152,23 @@ def _job(job_id: str, tenant: str, checked: Checked, now: int) -> Job:
 
 
 def new_jobs(tenant: str, checked: Sequence[Checked], now: int) -> list[Job]:
-    """Return the jobs of a batch."""
+    """Return the jobs of a batch, each as `new_job` makes it; their ids ascend."""
     jobs: list[Job] = []
     last: object = None
+    values: list[Any] = []
     for job_id, one in zip(new_ids(now, len(checked)), checked, strict=True):
         kind = (one.definition, one.submission[_OPTIONS:], one.limit_key, one.shown)
-        if kind != last:
+        if kind == last:
+            # As most are in a batch: it differs from the one before in no more than its arguments.
+            values[_ID], values[_ARGUMENTS] = job_id, _arguments(one.submission)
+        else:
             last, values = kind, list(_job(job_id, tenant, one, now))
-        # As most are in a batch: it differs from the one before in no more than its arguments.
-        values[0], values[_ARGUMENTS] = job_id, _arguments(one.submission)
         jobs.append(Job._make(values))
     return jobs
 
 
 _OPTIONS = Submission._fields.index("queue")
-_ARGUMENTS = Job._fields.index("arguments")
+_ID, _ARGUMENTS = map(Job._fields.index, ("id", "arguments"))
 
 
 def _is_large(submission: Submission) -> bool:

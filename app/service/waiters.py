@@ -46,7 +46,7 @@ class Waiters:
     def notify(self, jobs: Sequence[Job]) -> None:
         """Wake whoever waits for one of these jobs; from any thread, one wake-up for all."""
         # Here and not on the loop, which a commit that concerns nobody must not wake. Whoever comes
-        # meanwhile reads after it has come, and so what was committed before this call.
+        # after either look reads after it has come, and so what was committed before this call.
         if not (self._by_job or self._by_tenant):
             return
         concerned = [job for job in jobs if job.id in self._by_job or job.tenant in self._by_tenant]

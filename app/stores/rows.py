@@ -50,10 +50,13 @@ NEW = (
 """Those of a job that is new, and claimed at most, by how often they have a value."""
 
 ENDS = tuple(NEW.index(column) + 1 for column in ("turn", "token", "backoff", NEW[-1]))
-"""After how many of them a row may end: what all have; what one has that is claimed at once; or has options.
+"""After how many of them a row may end: what all have; a claim; options; a parent and a trace.
 
 At a few places only, because there is a prepared statement for each.
 """
+
+ARGUMENTS = ("job", "arguments", "shown")
+"""Columns of `arguments`."""
 
 RESULT = ("job", "result", "exception_type", "exception_message", "exception_traceback")
 """Columns of `results`."""
@@ -66,9 +69,6 @@ RECORD = ("position", "job", "kind", "at", "data")
 
 AS_SUBMITTED = ""
 """The data of every job's first record: in full it would be a quarter of all that is written of a new job."""
-
-ARGUMENTS = ("job", "arguments", "shown")
-"""Columns of `arguments`."""
 
 CHANGED_BY_SQL = ("version", "hold", "slot", "limit_key")
 _changed_by_sql = itemgetter(*map(JOB.index, CHANGED_BY_SQL))
@@ -119,14 +119,18 @@ New = tuple[int, Job, Hold, int]
 
 
 def new_columns(new: Sequence[New]) -> tuple[dict[str, Sequence[Any]], dict[str, Sequence[Any]]]:
-    """Return the columns of `jobs` and of `arguments` of many new jobs, whose keys rise by one.
+    """Return the columns of `jobs` and of `arguments` of many new jobs.
 
-    Each of `jobs` is one of NEW, and has what `new_row` has in its place.
+    Each of `jobs` is one of NEW, and has what `new_row` has in its place. Raises ValueError unless
+    their keys rise by one.
     """
     keys, jobs, holds, turns = zip(*new, strict=True)
     values: dict[str, Sequence[Any]] = dict(zip(Job._fields, zip(*jobs, strict=True), strict=True))
     values["unique_key"] = values["key"]
-    rising = range(keys[0], keys[-1] + 1)
+    rising = range(keys[0], keys[0] + len(keys))
+    if keys != tuple(rising):
+        msg = "the keys of new jobs have a gap"
+        raise ValueError(msg)
     values |= {"key": rising, "id": _ids(values["id"]), "hold": holds, "turn": turns}
     values |= {name: _each(stored, values[name]) for name, stored in _STORED.items()}
     arguments = {"job": rising, "arguments": values["arguments"], "shown": values["shown"]}

@@ -17,7 +17,7 @@ from app.core.precedence import PRECEDENCE
 from app.stores.sqlite_statements import insert_rows
 
 MANY = 64
-"""Rows from which on they are inserted so: of fewer, to look at each column takes longer than to bind it."""
+"""Rows from which on to insert them so: of fewer, to look at each column takes longer than to bind it."""
 
 HEAVY = 1 << 18
 """Characters that all rows together may have of their own: writing them as JSON holds the interpreter."""
@@ -26,15 +26,17 @@ Columns = Mapping[str, Sequence[Any]]
 """The values of each column, by its name."""
 
 
-def insert_columns(db: sqlite3.Connection, table: str, columns: Columns) -> None:
-    """Insert rows that are given by their columns. Raises sqlite3.IntegrityError when one is there already.
+def insert_columns(
+    db: sqlite3.Connection, table: str, columns: Columns, *, ends: Sequence[int] | None = None
+) -> None:
+    """Insert rows, at least one, that are given by their columns. Raises as `insert_rows`.
 
     A `range` must rise by one, and bytes of a column must be as long as the first. What no row has
-    is left out, so by default it has to be NULL.
+    is left out, so by default it has to be NULL. ends: see `insert_rows`, if it comes to that.
     """
     parted, rows = _parted(columns), len(next(iter(columns.values())))
-    if rows < MANY or not _fit_json(parted.own.values()):
-        insert_rows(db, table, tuple(columns), list(zip(*columns.values(), strict=True)))
+    if not _fit_json(parted.own.values()):
+        insert_rows(db, table, tuple(columns), list(zip(*columns.values(), strict=True)), ends=ends)
         return
     sql, values = _statement(table, parted.shape), [*parted.values(), _json_of(rows, parted.own)]
     # SQLite is busy for a while, and takes no interpreter.
@@ -91,11 +93,11 @@ def _parted(columns: Columns) -> _Parted:
 def _fit_json(columns: Iterable[Sequence[Any]]) -> bool:
     """Tell whether SQLite reads values from JSON exactly as they are, and soon enough.
 
-    Of a real number SQLite's reading may differ from Python's in the last bit.
+    Of a real number SQLite's reading may differ from Python's in the last bit, and a text ends at NUL.
     """
     values = list(chain.from_iterable(columns))
-    weight = sum([len(value) for value in values if type(value) is str])
-    return weight <= HEAVY and set(map(type, values)) <= {str, int, NoneType}
+    text = "".join([value for value in values if type(value) is str])
+    return len(text) <= HEAVY and "\0" not in text and set(map(type, values)) <= {str, int, NoneType}
 
 
 def _json_of(rows: int, own: Columns) -> str:

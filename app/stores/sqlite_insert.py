@@ -184,7 +184,10 @@ class Insertion:
     def flush(self) -> None:
         """Write the rows of what was taken in."""
         work = self._work
-        (self._write_many if len(self._new) >= MANY else self._write)()
+        if len(self._new) >= MANY:
+            self._write_many()
+        else:
+            self._write()
         ready = [Entry.of_row(key, turn, job) for key, job, _, turn in self._new if turn and job.ready]
         self._written |= {entry.job.slot for entry in ready}
         work.ready_new.update((entry.job.id, entry) for entry in ready)
@@ -201,7 +204,7 @@ class Insertion:
 
     def _write_many(self) -> None:
         jobs, arguments = new_columns(self._new)
-        insert_columns(self._work.db, "jobs", jobs)
+        insert_columns(self._work.db, "jobs", jobs, ends=ENDS)
         insert_columns(self._work.db, "arguments", arguments)
 
     # -- claiming what is not written yet --------------------------------------

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.api import bodies, submissions
-from app.api.submissions import AT_ONCE
+from app.api.submissions import TOGETHER
 from app.service import service
 from app.stores.base import Limits
 from tests.api.conftest import running
@@ -16,6 +16,7 @@ from tests.api.conftest import running
 JSON = {"Content-Type": "application/json"}
 PATIENCE = 30
 GOOD = {"task": "add", "args": [1]}
+KEYED = {**JSON, "Idempotency-Key": "k"}
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +109,11 @@ def test_faults_of_one_kind_are_the_problem_that_a_single_submission_would_have(
 
 def test_a_fault_is_named_by_its_place_wherever_that_is(empty):
     # Submissions are checked some at a time; those beside a bad one are as good as before.
-    places = [0, AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE + 1]
-    jobs = [{"task": "add"} if place in places else GOOD for place in range(3 * AT_ONCE)]
-    jobs[AT_ONCE + 1] = {"task": "add", "args": 1}
+    places = [0, TOGETHER - 1, TOGETHER, 2 * TOGETHER + 1]
+    jobs = [{"task": "add"} if place in places else GOOD for place in range(3 * TOGETHER)]
+    jobs[TOGETHER + 1] = {"task": "add", "args": 1}
     faults = post(empty, {"jobs": jobs}).json()["errors"]
-    assert sorted({fault["loc"][0] for fault in faults}) == sorted([*places, AT_ONCE + 1])
+    assert sorted({fault["loc"][0] for fault in faults}) == sorted([*places, TOGETHER + 1])
 
 
 def test_submissions_that_differ_are_not_taken_for_alike(api):
@@ -257,6 +258,9 @@ def test_a_batch_that_does_not_fit_the_limits_is_refused_as_a_whole(serve):
 def test_a_service_that_stops_takes_no_batch(api):
     api.service.drain()
     refused(api, post(api, {"jobs": [GOOD]}), 503, "draining")
+    refused(api, post(api, b"no JSON"), 503, "draining")
+    # What comes with a key may be known, and is read for that.
+    refused(api, post(api, b"no JSON", KEYED), 400, "invalid-json")
 
 
 def test_all_options_of_a_submission_hold_in_a_batch(api):
@@ -279,9 +283,6 @@ def held_up(function, reached, go):
         return function(*args)
 
     return call
-
-
-KEYED = {**JSON, "Idempotency-Key": "k"}
 
 
 @pytest.mark.parametrize(

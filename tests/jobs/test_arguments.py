@@ -64,8 +64,6 @@ def test_arguments_are_coerced_in_lax_mode():
 
 
 class Tree(BaseModel):
-    """Its schema is one of definitions, because it leads back to itself."""
-
     leaves: list["Tree"] = []
 
 

@@ -11,10 +11,13 @@ from pydantic import AfterValidator
 from app.core import State
 from app.jobs.errors import InvalidArgumentsError, UnknownTaskError
 from app.jobs.model import SECOND, Hold, Outcome, wall_clock
-from app.jobs.registry import TaskDefinition
+from app.jobs.registry import Kind, TaskDefinition
 from app.service import DrainingError, QueueFullError, Submission, TooManyJobsError
+from app.service.submitting import Checked, new_job, new_jobs
 from app.stores.base import Limits
 from tests.worker.house import PATIENCE, ManualClock
+
+NOW = 1_750_000_000_000_000
 
 
 def double(n: int):
@@ -25,6 +28,38 @@ def rows(house):
     """Count the jobs as another program would."""
     with closing(sqlite3.connect(house.path)) as other:
         return other.execute("SELECT count(*) FROM jobs").fetchone()[0]
+
+
+OPTIONS = {
+    "queue": "queue",
+    "priority": 3,
+    "delay": 4.5,
+    "run_at": NOW + 6 * SECOND,
+    "tags": {"a": "b"},
+    "timeout": 5,
+    "expires_in": 7,
+    "retry": {"max_attempts": 8},
+    "key": "key",
+}
+"""All that a submission may have beside its task and its arguments."""
+
+
+def test_jobs_of_a_batch_are_as_if_they_were_made_one_by_one():
+    assert {"task", "args", "kwargs", *OPTIONS} == set(Submission._fields)
+    submissions = [Submission("double", (n,), {"m": m}) for n in (1, 2) for m in (1, 2)]
+    submissions += [submissions[-1]._replace(**{name: value}) for name, value in OPTIONS.items()]
+    checked = [
+        Checked(TaskDefinition(name, double, Kind.PLAIN, name, 0), submission, limit_key, shown)
+        for name in ("double", "another")
+        for submission in submissions
+        for limit_key in (None, "a", "b")
+        for shown in (None, "***", "****")
+    ]
+    for batch in (checked, [one for one in checked for _ in range(2)]):
+        jobs = new_jobs("t", batch, NOW)
+        expected = [new_job("t", one, NOW) for one in batch]
+        assert [job._replace(id="") for job in jobs] == [job._replace(id="") for job in expected]
+        assert len({job.id for job in jobs}) == len(batch)
 
 
 def test_a_submission_is_durable_before_it_is_answered(serve):

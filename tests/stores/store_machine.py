@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from app.core import State
 from app.jobs.errors import JobFinishedError, JobNotDoneError, StaleTokenError, TransitionError
-from app.jobs.history import Record, records_of
+from app.jobs.history import SUBMITTED, Record, RecordKind, records_of
 from app.jobs.lifecycle import (
     CancelRequested,
     Claimed,
@@ -218,7 +218,7 @@ class StoreMachine(RuleBasedStateMachine):
             holder = self.holder(job)
             if holder is None:
                 self.jobs[job.id] = holder = self.with_key(job)
-                self.history[job.id] = list(records_of(None, job, self.now))
+                self.history[job.id] = [Record(RecordKind.STATE, self.now, SUBMITTED)]
                 self.inserted.add(job.id)
             standing.append(holder)
         assert list(map(ungated, outcome)) == standing

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.precedence import PRECEDENCE
+from app.jobs.history import SUBMITTED, Record, RecordKind
 from app.jobs.model import Hold, Job
 from app.stores.base import Insert
-from app.stores.rows import NEW, new_columns, new_row
+from app.stores.rows import ENDS, NEW, new_columns, new_row
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_columns import HEAVY, MANY, insert_columns
 from app.stores.sqlite_statements import insert_rows
@@ -99,7 +100,7 @@ def test_others_have_the_interpreter_while_sqlite_inserts_many(db):
     watched = Watched(db)
     with PRECEDENCE:
         insert_columns(watched, "one", {"k": range(MANY), "t": ["x"] * MANY})
-        insert_columns(watched, "other", {"k": range(3), "t": ["x"] * 3})
+        insert_columns(watched, "other", {"k": range(MANY), "r": [n / 3 for n in range(MANY)]})
         assert PRECEDENCE.taken
     assert [taken for *_, taken in watched.seen] == [False, True]
 
@@ -117,6 +118,12 @@ def test_what_is_large_is_not_written_as_json(db):
     watched.seen.clear()
     insert_columns(watched, "other", {"k": range(MANY), "t": [str(number) for number in range(MANY)]})
     assert ["json_each" in sql for sql, *_ in watched.seen] == [True]
+
+
+def test_a_text_does_not_end_at_a_nul(db):
+    texts = [f"a\0{number}" for number in range(MANY)]
+    insert_columns(db, "one", {"k": range(MANY), "t": texts})
+    assert [text for (text,) in db.execute("SELECT t FROM one")] == texts
 
 
 def test_one_that_is_there_already_is_told(db):
@@ -156,6 +163,23 @@ def test_a_column_has_what_rows_have_in_that_place(make):
     ]
 
 
+def test_keys_with_a_gap_are_refused():
+    new = [(key, alike(key), Hold.PAUSED, 0) for key in range(MANY) if key != 5]
+    with pytest.raises(ValueError, match="gap"):
+        new_columns(new)
+
+
+def test_what_is_not_inserted_as_json_ends_at_the_few_places_too(tmp_path):
+    jobs = [new_job(timeout=number / 3, hold=Hold.PAUSED) for number in range(MANY)]
+    begun = []
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        store._db.set_trace_callback(begun.append)
+        store.apply([Insert(jobs)], NOW)
+        (sql,) = [sql for sql in begun if sql.startswith("INSERT INTO jobs ")]
+        assert sql.partition(")")[0].count(",") + 1 in ENDS
+        assert [get(store, job) for job in jobs] == jobs
+
+
 @pytest.mark.parametrize("count", [MANY - 1, MANY, 1000])
 @pytest.mark.parametrize("make", [alike, waiting, various])
 def test_many_new_jobs_are_read_as_they_were_inserted(tmp_path, make, count):
@@ -167,4 +191,4 @@ def test_many_new_jobs_are_read_as_they_were_inserted(tmp_path, make, count):
         assert [get(store, job) for job in jobs] == jobs
         for job in (jobs[0], jobs[-1]):
             (record,) = asyncio.run(store.records("ours", 0, 9, job_id=job.id)).records
-            assert '"state":"pending","outcome":null' in record.record.data
+            assert record.record == Record(RecordKind.STATE, NOW, SUBMITTED)
