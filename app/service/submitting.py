@@ -157,7 +157,9 @@ def new_jobs(tenant: str, checked: Sequence[Checked], now: int) -> list[Job]:
     last: object = None
     values: list[Any] = []
     for job_id, one in zip(new_ids(now, len(checked)), checked, strict=True):
-        kind = (one.definition, one.submission[_OPTIONS:], one.limit_key, one.shown)
+        # Of tags that are equal the order may differ.
+        order = tuple(one.submission.tags)
+        kind = (one.definition, one.submission[_OPTIONS:], order, one.limit_key, one.shown)
         if kind == last:
             # As most are in a batch: it differs from the one before in no more than its arguments.
             values[_ID], values[_ARGUMENTS] = job_id, _arguments(one.submission)

@@ -133,6 +133,8 @@ def new_columns(new: Sequence[New]) -> tuple[dict[str, Sequence[Any]], dict[str,
         raise ValueError(msg)
     values |= {"key": rising, "id": _ids(values["id"]), "hold": holds, "turn": turns}
     values |= {name: _each(stored, values[name]) for name, stored in _STORED.items()}
+    # Of tags that are equal the order may differ.
+    values["tags"] = list(map(_tags, values["tags"]))
     arguments = {"job": rising, "arguments": values["arguments"], "shown": values["shown"]}
     return {name: values[name] for name in NEW}, arguments
 
@@ -185,7 +187,7 @@ def _backoff(backoff: Backoff) -> str | None:
 
 
 _STORED: dict[str, Callable[[Any], Any]] = {
-    "slot": str, "state": str, "hold": int, "tags": _tags, "backoff": _backoff,
+    "slot": str, "state": str, "hold": int, "backoff": _backoff,
 }  # fmt: skip
 """What is stored otherwise than a job has it."""
 

@@ -46,20 +46,25 @@ OPTIONS = {
 
 def test_jobs_of_a_batch_are_as_if_they_were_made_one_by_one():
     assert {"task", "args", "kwargs", *OPTIONS} == set(Submission._fields)
-    submissions = [Submission("double", (n,), {"m": m}) for n in (1, 2) for m in (1, 2)]
-    submissions += [submissions[-1]._replace(**{name: value}) for name, value in OPTIONS.items()]
+    own = TaskDefinition("double", double, Kind.PLAIN, "queue", 0)
+    usual = Checked(own, Submission("double", (1,), tags={"b": "1", "a": "2"}), None, None)
+    others = [usual.submission._replace(**{name: value}) for name, value in OPTIONS.items()]
+    others += [usual.submission._replace(tags={"a": "2", "b": "1"})]
+    others += [usual.submission._replace(args=(2,)), usual.submission._replace(kwargs={"n": 2})]
     checked = [
-        Checked(TaskDefinition(name, double, Kind.PLAIN, name, 0), submission, limit_key, shown)
-        for name in ("double", "another")
-        for submission in submissions
-        for limit_key in (None, "a", "b")
-        for shown in (None, "***", "****")
+        *(usual._replace(submission=submission) for submission in others),
+        *(
+            usual._replace(limit_key=limit_key, shown=shown)
+            for limit_key, shown in [("a", None), (None, "*")]
+        ),
+        usual._replace(definition=TaskDefinition("another", double, Kind.PLAIN, "queue", 0)),
     ]
-    for batch in (checked, [one for one in checked for _ in range(2)]):
-        jobs = new_jobs("t", batch, NOW)
-        expected = [new_job("t", one, NOW) for one in batch]
-        assert [job._replace(id="") for job in jobs] == [job._replace(id="") for job in expected]
-        assert len({job.id for job in jobs}) == len(batch)
+    # Each beside the one from which it differs in a single thing.
+    batch = [one for other in checked for one in (usual, usual, other, other)]
+    jobs, expected = new_jobs("t", batch, NOW), [new_job("t", one, NOW) for one in batch]
+    # As text, in which the order of tags is told.
+    assert [str(job._replace(id="")) for job in jobs] == [str(job._replace(id="")) for job in expected]
+    assert len({job.id for job in jobs}) == len(batch)
 
 
 def test_a_submission_is_durable_before_it_is_answered(serve):

@@ -148,10 +148,15 @@ def various(number: int) -> Job:
     """Return the job of a number, which has something in each column that a new one may have."""
     changes = dict(SELDOM[number % len(SELDOM)])
     texts = {name: f"{name} {number % 3}" for name in ("task", "queue", "arguments", "shown")}
-    return new_job(priority=number % 2, tags={"n": str(number % 2)} if number % 5 else {}, **texts, **changes)
+    tags = [{}, {"n": "1"}, {"a": "b", "c": "d"}, {"c": "d", "a": "b"}][number % 4]
+    return new_job(priority=number % 2, tags=tags, **texts, **changes)
 
 
-@pytest.mark.parametrize("make", [alike, waiting, various])
+def differently_tagged(number: int) -> Job:
+    return new_job(tags=dict(sorted({"a": "b", "c": "d"}.items(), reverse=number % 2 == 1)))
+
+
+@pytest.mark.parametrize("make", [alike, waiting, various, differently_tagged])
 def test_a_column_has_what_rows_have_in_that_place(make):
     new = [(key, make(key), Hold.PAUSED if key % 7 else Hold.NONE, key % 4) for key in range(1, 100)]
     columns, arguments = new_columns(new)
@@ -181,7 +186,7 @@ def test_what_is_not_inserted_as_json_ends_at_the_few_places_too(tmp_path):
 
 
 @pytest.mark.parametrize("count", [MANY - 1, MANY, 1000])
-@pytest.mark.parametrize("make", [alike, waiting, various])
+@pytest.mark.parametrize("make", [alike, waiting, various, differently_tagged])
 def test_many_new_jobs_are_read_as_they_were_inserted(tmp_path, make, count):
     jobs = [make(number) for number in range(count)]
     unique = {job.key: job for job in jobs if job.key is not None}
