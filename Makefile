@@ -78,6 +78,7 @@ bench-long: $(VENV)/.bench ## Measure the service after a million jobs; writes b
 	@$(RUN) -m benchmarks.long --write benchmarks
 
 bench-smoke: $(VENV)/.bench ## Run everything that is measured once, to see that it still runs
+	@echo 'Small runs: they show that each row can be measured, and their figures mean nothing.'
 	@$(RUN) -m benchmarks.service --quick --write $(VENV)
 	@$(RUN) -m benchmarks.long --quick --write $(VENV)
 
