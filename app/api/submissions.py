@@ -1,9 +1,10 @@
 """The calls that hand in jobs, and what makes it safe to repeat them."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from marshal import dumps
+from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,13 +23,16 @@ from app.service import InvalidSubmissionError, Once, Service, Submission, Submi
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 """Bytes that a batch may take."""
 
-TOGETHER = 100
-"""Submissions that are checked in one go: nobody else has the interpreter meanwhile."""
+KINDS = 100
+"""Kinds of submissions of a batch that are remembered: with more of them, each is hardly met twice."""
+
+PLAIN = 2
+"""The last version of `marshal` in which a value is written the same wherever else it stands."""
 
 FEW = 1000
 """Jobs of a batch that the event loop itself tells of at most; it takes a fraction of a millisecond."""
 
-_BODIES = TypeAdapter(list[SubmissionBody])
+_OPTIONS = Submission._fields.index("queue")
 
 
 class _Parsed(NamedTuple):
@@ -120,17 +124,30 @@ def _of_item(fault: Fault) -> Fault:
 def _submissions(raw: bytes, parsed: _Parsed | None) -> Iterator[Submission | InvalidSubmissionError]:
     """Yield what a batch hands in; all the work is done by whoever asks for it. Raises ProblemError."""
     value = (_parse_batch(raw, None) if parsed is None else parsed).value
-    items = read_as(BatchBody, value).jobs
-    for at in range(0, len(items), TOGETHER):
-        yield from _read_some(items[at : at + TOGETHER])
+    yield from map(_Reader().read, read_as(BatchBody, value).jobs)
 
 
-def _read_some(items: Sequence[object]) -> Iterable[Submission | InvalidSubmissionError]:
-    try:
-        return [body.submission() for body in _BODIES.validate_python(items)]
-    except ValidationError:
-        # One by one: each has its own faults, and those of one do not hide another's.
-        return map(_read, items)
+class _Reader:
+    """Reads the items of a batch. Of those that differ in nothing but their arguments, one is checked."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Submission] = {}
+        """Some that have been read, by all but their arguments."""
+
+    def read(self, item: Any) -> Submission | InvalidSubmissionError:
+        """Return what an item hands in. Its arguments may be taken from it."""
+        if type(item) is not dict or len(self._known) >= KINDS:
+            return _read(item)
+        args, kwargs = item.pop("args", []), item.pop("kwargs", {})
+        if type(args) is not list or type(kwargs) is not dict:
+            return _read({**item, "args": args, "kwargs": kwargs})
+        # As bytes, in which 1, 1.0 and true are not the same.
+        options = dumps(item, PLAIN)
+        like = self._known.get(options) or _read(item)
+        if isinstance(like, InvalidSubmissionError):
+            return like
+        self._known[options] = like
+        return Submission._make((like.task, args, kwargs, *like[_OPTIONS:]))
 
 
 def _read(item: object) -> Submission | InvalidSubmissionError:

@@ -165,7 +165,8 @@ def new_jobs(tenant: str, checked: Sequence[Checked], now: int) -> list[Job]:
             values[_ID], values[_ARGUMENTS] = job_id, _arguments(one.submission)
         else:
             last, values = kind, list(_job(job_id, tenant, one, now))
-        jobs.append(Job._make(values))
+        # As `Job._make` does, which of thousands takes half as long again.
+        jobs.append(tuple.__new__(Job, values))
     return jobs
 
 

@@ -4,11 +4,12 @@ import json
 import json.scanner
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
 
 import pytest
 
 from app.api import bodies, submissions
-from app.api.submissions import TOGETHER
+from app.api.submissions import KINDS
 from app.service import service
 from app.stores.base import Limits
 from tests.api.conftest import running
@@ -108,12 +109,15 @@ def test_faults_of_one_kind_are_the_problem_that_a_single_submission_would_have(
 
 
 def test_a_fault_is_named_by_its_place_wherever_that_is(empty):
-    # Submissions are checked some at a time; those beside a bad one are as good as before.
-    places = [0, TOGETHER - 1, TOGETHER, 2 * TOGETHER + 1]
-    jobs = [{"task": "add"} if place in places else GOOD for place in range(3 * TOGETHER)]
-    jobs[TOGETHER + 1] = {"task": "add", "args": 1}
+    # What was read before is not checked again; with many kinds, all are.
+    bad = [{"task": "add"}, {**GOOD, "args": 1}, {**GOOD, "kwargs": []}, {**GOOD, "priority": True}, 5, None]
+    jobs = [
+        wrong if number % 7 == 3 else {**GOOD, **({"key": str(number)} if number > 3 * KINDS // 2 else {})}
+        for number, wrong in enumerate(islice(cycle(bad), 3 * KINDS))
+    ]
+    jobs[0] = {**GOOD, "priority": 1}
     faults = post(empty, {"jobs": jobs}).json()["errors"]
-    assert sorted({fault["loc"][0] for fault in faults}) == sorted([*places, TOGETHER + 1])
+    assert [fault["loc"][0] for fault in faults] == list(range(3, 3 * KINDS, 7))
 
 
 def test_submissions_that_differ_are_not_taken_for_alike(api):
