@@ -52,6 +52,14 @@ class Signature:
         self.secrets = Secrets(fn, secret, self._adapter.core_schema) if secret else None
         """None when nothing is secret."""
 
+    def takes(self, args: Iterable[Any], kwargs: dict[str, Any]) -> bool:
+        """Tell whether `check` finds nothing wrong, in half its time. Not for one that runs user code."""
+        try:
+            self._validate(ArgsKwargs(tuple(args), kwargs))
+        except Exception:  # noqa: BLE001  (what is wrong, `check` says)
+            return False
+        return True
+
     def check(self, args: Iterable[Any], kwargs: dict[str, Any]) -> Call:
         """Return the coerced call. Raises InvalidArgumentsError with a fault for each place."""
         try:

@@ -108,6 +108,12 @@ class TaskDefinition:
         """What the function takes, as Python sees it."""
         return inspect.signature(self.fn)
 
+    @cached_property
+    def checks_only_types(self) -> bool:
+        """Whether a call that its types fit is all that it asks for: no limits, no secrets, no user code."""
+        limited = self.max_running is not None or self.max_running_total is not None
+        return not (limited or self.secret or self.signature.runs_user_code)
+
     def limit_key_of(self, call: Call) -> str | None:
         """Return the key under which the job of a coerced call counts; None when nothing limits the task.
 

@@ -39,12 +39,15 @@ def anything(a, b=None):
 
 
 def check(fn, *args, **kwargs):
-    return Signature(fn).check(args, kwargs)
+    call = Signature(fn).check(args, kwargs)
+    assert Signature(fn).takes(args, kwargs)
+    return call
 
 
 def faults(fn, *args, **kwargs):
     with pytest.raises(InvalidArgumentsError) as refusal:
         check(fn, *args, **kwargs)
+    assert not Signature(fn).takes(args, kwargs)
     return [(fault["loc"], fault["type"], fault["msg"]) for fault in refusal.value.faults]
 
 

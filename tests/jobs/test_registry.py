@@ -3,8 +3,10 @@
 import functools
 import importlib
 import sys
+from typing import Annotated
 
 import pytest
+from pydantic import AfterValidator
 
 from app.jobs.errors import TaskDefinitionError, UnknownTaskError
 from app.jobs.model import Slot
@@ -105,6 +107,22 @@ def test_only_functions_can_be_tasks(thing):
 def test_an_asynchronous_generator_function_cannot_be_a_task():
     with pytest.raises(TaskDefinitionError, match="not an asynchronous generator function"):
         task(asynchronous_generator)
+
+
+def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+def add_absolute(a: Annotated[int, AfterValidator(abs)], b: int = 1) -> int:
+    return a + b
+
+
+def test_a_task_with_limits_secrets_or_validators_asks_for_more_than_types():
+    def asks(fn=add, **options):
+        return not TaskDefinition("f", fn, Kind.PLAIN, "default", 0, **options).checks_only_types
+
+    assert (asks(), asks(timeout=1)) == (False, False)
+    assert all([asks(max_running=1), asks(max_running_total=1), asks(secret=("a",)), asks(add_absolute)])
 
 
 @pytest.mark.parametrize("priority", [-101, 101, 1.0, "1", None])

@@ -1,12 +1,14 @@
 """Batches and idempotency keys, below HTTP."""
 
 import asyncio
+import queue
 import threading
 from typing import Annotated
 
 import pytest
 from pydantic import AfterValidator
 
+from app.core.precedence import Precedence
 from app.jobs.errors import InvalidArgumentsError, UnknownTaskError
 from app.jobs.model import SECOND, Backoff
 from app.jobs.registry import TaskDefinition
@@ -138,6 +140,62 @@ def test_a_drain_that_begins_while_a_batch_is_checked_lets_none_of_it_slip_in(se
         return await count(service)
 
     assert serve(test, definition_of(check), start=False) == 0
+
+
+class Watched(Precedence):
+    """Tells who comes to wait, in their order."""
+
+    def __init__(self):
+        super().__init__(PATIENCE)
+        self.coming = queue.SimpleQueue()
+
+    def respect(self):
+        self.coming.put(None)
+        super().respect()
+
+
+def test_batches_are_made_one_after_the_other(serve):
+    seen = []
+
+    async def test(service):
+        service._making = making = Watched()
+
+        def one():
+            making.coming.get(timeout=PATIENCE)
+            # The second comes while this one is read.
+            making.coming.get(timeout=PATIENCE)
+            yield Submission("double", (1,))
+            seen.append("one")
+
+        def two():
+            seen.append("two")
+            yield Submission("double", (2,))
+
+        first = asyncio.ensure_future(service.submit_batch("t", one()))
+        await asyncio.gather(first, service.submit_batch("t", two()))
+
+    serve(test, double, start=False)
+    assert seen == ["one", "two"]
+
+
+def test_a_batch_whose_validators_hang_holds_up_no_other(serve):
+    checking, release = threading.Event(), threading.Event()
+
+    def check(n):
+        checking.set()
+        assert release.wait(PATIENCE)
+        return n
+
+    async def test(service):
+        hanging = asyncio.ensure_future(service.submit_batch("t", [Submission("task", (1,))]))
+        assert await asyncio.to_thread(checking.wait, PATIENCE)
+        others = [await service.submit_batch("t", [Submission("double", (n,))]) for n in range(3)]
+        before = await count(service)
+        release.set()
+        await hanging
+        return len(others), before, await count(service)
+
+    assert serve(test, definition_of(check), double, start=False) == (3, 3, 4)
 
 
 # Options
