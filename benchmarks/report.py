@@ -85,7 +85,8 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     axes.axvline(1, color="#444444", linewidth=1)
     # On white, because the line of the target may lie behind them.
     white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axes.bar_label(bars, [f"{row.ratio:.2f}" for row in rows], padding=5, bbox=white, zorder=3)
+    labels = [f"{ratio} ({target})" for _, _, _, ratio, target, _ in (row.cells for row in rows)]
+    axes.bar_label(bars, labels, padding=5, bbox=white, zorder=3)
     axes.set_xscale("log", base=2)
     axes.set_xticks([0.5, 1, 2, 4, 8], ["half", "target", "twice", "4 times", "8 times"])
     axes.invert_yaxis()

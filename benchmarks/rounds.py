@@ -49,7 +49,7 @@ def against(  # noqa: PLR0913  (what a row is made of)
     return Row(figure, spread(tuple(mine), form), shown, ratio, target, least)
 
 
-def within(figure: str, found: Sequence[float], bound: float, form: str, more: str = "") -> Row:
-    """Return the row that holds a figure of ours against a bound. more: said behind the figure."""
+def within(figure: str, found: Sequence[float], bound: float, form: str) -> Row:
+    """Return the row that holds a figure of ours against a bound."""
     ratio = median(found) / bound
-    return Row(figure, spread(tuple(found), form) + more, f"limit: {bound:g}", ratio, 1, least=False)
+    return Row(figure, spread(tuple(found), form), f"limit: {bound:g}", ratio, 1, least=False)
