@@ -211,7 +211,7 @@ class FaultDocument(BaseModel):
     """One thing wrong in what was sent."""
 
     loc: list[str | int] = Field(
-        description="The path to it in the body, which begins with the index in a batch; or `query`, "
+        description="The path to it in the body, which begins with the index (from 0) in a batch; or `query`, "
         "`header` or `path`, and the parameter's name."
     )
     msg: str

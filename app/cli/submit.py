@@ -99,7 +99,7 @@ File = Annotated[
         show_default=False,
         help="Submit a job for each line of JSON, 1,000 at a time; - is the standard input. Without a TASK, "
         "a line is a submission as in HTTP. With one: its arguments, an array or an object; anything else "
-        "is its only argument.",
+        "is its only argument. It does not wait.",
     ),
 ]
 
