@@ -211,8 +211,8 @@ class FaultDocument(BaseModel):
     """One thing wrong in what was sent."""
 
     loc: list[str | int] = Field(
-        description="The path to it in the body, which begins with the index (from 0) in a batch; or `query`, "
-        "`header` or `path`, and the parameter's name."
+        description="The path to it in the body, which begins with the index (from 0) in a batch; or "
+        "`query`, `header` or `path`, and the parameter's name."
     )
     msg: str
     type: str
