@@ -81,6 +81,7 @@ bench-smoke: $(VENV)/.bench ## Run everything that is measured once, to see that
 	@echo 'Small runs: they show that each row can be measured, and their figures mean nothing.'
 	@$(RUN) -m benchmarks.service --quick --write $(VENV)
 	@$(RUN) -m benchmarks.long --quick --write $(VENV)
+	@echo "All of it ran. In runs so small, no figure and no 'met' above means anything."
 
 bench-core: $(VENV)/.serve ## Measure the core against the standard library
 	@$(RUN) -m benchmarks.core

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from benchmarks.load import Caller, Connection, Load, at_rate, each, one_by_one, require, saturate
 
@@ -62,14 +63,31 @@ async def slowest(base: str, seconds: float, rate: float) -> float:
 
 
 async def batches(base: str, count: int) -> float:
-    """Return the jobs that are accepted in a second in batches of 1,000."""
-    jobs = [{"task": "nothing", "delay": TOMORROW}] * BATCH
-    request = Caller(base).request("POST", "/jobs/batch", {"jobs": jobs})
+    """Return the jobs that are accepted in a second in batches of 1,000, all alike."""
+    return await _batches(base, [_batch(base, [{"task": "nothing", "delay": TOMORROW}] * BATCH)] * count)
 
-    async def submit(connection: Connection, _: int) -> None:
-        require(await connection.ask(request), 202)
 
-    return BATCH * count / await each(base, count, 2, submit)
+async def mixed_batches(base: str, count: int) -> float:
+    """Return the jobs that are accepted in a second in batches of 1,000, no two alike."""
+    return await _batches(base, [_batch(base, [_unlike(n) for n in range(BATCH)]) for _ in range(count)])
+
+
+def _unlike(n: int) -> dict[str, Any]:
+    """Return a submission that no other is like, in this batch or in any."""
+    key = uuid4().hex
+    return {"task": "add", "args": [n, n], "key": key, "tags": {"order": key}, "delay": TOMORROW}
+
+
+def _batch(base: str, jobs: Sequence[dict[str, Any]]) -> bytes:
+    """Return the request that submits a batch."""
+    return Caller(base).request("POST", "/jobs/batch", {"jobs": jobs})
+
+
+async def _batches(base: str, requests: Sequence[bytes]) -> float:
+    async def submit(connection: Connection, number: int) -> None:
+        require(await connection.ask(requests[number]), 202)
+
+    return BATCH * len(requests) / await each(base, len(requests), 2, submit)
 
 
 async def finished(base: str, count: int) -> float:

@@ -88,7 +88,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     labels = [f"{ratio} ({target})" for _, _, _, ratio, target, _ in (row.cells for row in rows)]
     axes.bar_label(bars, labels, padding=5, bbox=white, zorder=3)
     axes.set_xscale("log", base=2)
-    axes.set_xticks([0.5, 1, 2, 4, 8], ["half", "target", "twice", "4 times", "8 times"])
+    axes.set_xticks([0.5, 1, 2, 5, ROOM], ["half", "target", "twice", "5 times", f"{ROOM} or more"])
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title("How each ratio stands to its target", loc="left")

@@ -148,6 +148,18 @@ class Bench:
             }
             found = each_in_turn(measures_of, self.sizes.rounds)
         yield against(f"POST /jobs/batch of {measures.BATCH:,}, jobs per second", found, SINGLE, 10)
+        self.details.append(self._mixed_batch())
+
+    def _mixed_batch(self) -> tuple[str, ...]:
+        """Submit batches of jobs that differ, beside such as are alike; by a service of its own."""
+        with self.running({OURS: ours.start}) as addresses:
+            kinds = (measures.mixed_batches, measures.batches)
+            measures_of = {
+                kind.__name__: partial(kind, addresses[OURS], self.sizes.batches) for kind in kinds
+            }
+            found = each_in_turn(measures_of, self.sizes.rounds)
+        what = "POST /jobs/batch of jobs with arguments, key and tags of their own, jobs per second"
+        return ("jobs that are alike", what, *(spread(tuple(rates), ",.0f") for rates in found.values()))
 
     def read(self) -> Iterator[Row]:
         """Read a finished job, whole and by its tag."""
@@ -176,7 +188,8 @@ class Bench:
         durable = {name: pair for name, pair in met.items() if self.present[name].durable}
         best = max(durable, key=lambda name: median(durable[name].rates[name]), default="")
         if best:
-            yield against("the same against the best durable peer", durable[best].rates, best, 2)
+            what = "no-op jobs until known finished, per second, best durable peer"
+            yield against(what, durable[best].rates, best, 2)
         for percent in (50, 99):
             times = {name: pair.times(percent) for name, pair in durable.items()}
             best = min(times, key=lambda name: median(times[name][name]), default="")
@@ -215,9 +228,9 @@ class Bench:
             idle = service.resident / MEBIBYTE
             uvloop.run(measures.batches(service.base, self.sizes.pending // measures.BATCH))
             more = service.resident / MEBIBYTE - idle
-        yield Row("memory when idle, MiB", f"{idle:.0f}, once", "limit: 100", idle / 100, 1, least=False)
-        adding = f"memory that {self.sizes.pending:,} pending jobs add, MiB"
-        yield Row(adding, f"{more:.0f}, once", "limit: 20", more / 20, 1, least=False)
+        yield Row("memory when idle, MiB, read once", f"{idle:.0f}", "limit: 100", idle / 100, 1, least=False)
+        adding = f"memory that {self.sizes.pending:,} pending jobs add, MiB, read once"
+        yield Row(adding, f"{more:.0f}", "limit: 20", more / 20, 1, least=False)
 
     def crowds(self) -> Iterator[Row]:
         """Have many wait for a job each, and others follow one each."""

@@ -207,7 +207,7 @@ def _is_deep(value: object) -> bool:
 
 
 _NESTING = {dict, list}
-"""What has parts, of what JSON is parsed to: these types themselves, and no others of their kind."""
+"""The types of parsed JSON that have parts, compared exactly: the parser makes no subclasses."""
 
 
 def _refuse_depth() -> NoReturn:

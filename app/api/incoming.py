@@ -3,7 +3,6 @@
 The models of what goes out are in `schemas`.
 """
 
-from operator import itemgetter
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -146,14 +145,11 @@ class SubmissionBody(BaseModel):
 
     def submission(self) -> Submission:
         """Return it as the service takes it."""
-        submission = Submission._make(_of_submission(vars(self)))
+        values = vars(self)
+        submission = Submission._make(values[name] for name in Submission._fields)
         if self.retry is None:
             return submission
         return submission._replace(retry=self.retry.model_dump(exclude_unset=True))
-
-
-# Of a batch there are thousands: taken together the fields are read in half the time.
-_of_submission = itemgetter(*Submission._fields)
 
 
 class BatchBody(BaseModel):

@@ -23,11 +23,14 @@ from app.service import InvalidSubmissionError, Once, Service, Submission, Submi
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 """Bytes that a batch may take."""
 
-KINDS = 100
-"""Kinds of submissions of a batch that are remembered: with more of them, each is hardly met twice."""
+KINDS = 256
+"""Kinds of submissions of a batch that are remembered: more than there are priorities.
 
-PLAIN = 2
-"""The last version of `marshal` in which a value is written the same wherever else it stands."""
+When there are more, the rest of the batch is checked one by one; most often each has a key of its own.
+"""
+
+MARSHAL_VERSION = 2
+"""The last in which a value is written the same wherever else it stands."""
 
 FEW = 1000
 """Jobs of a batch that the event loop itself tells of at most; it takes a fraction of a millisecond."""
@@ -81,7 +84,7 @@ class SubmissionRoutes:
         key = read_key(request)
         raw, tenant = await read_bytes(request, MAX_BATCH_BYTES), request.scope[TENANT]
         # Without a key it is parsed where it is checked, as to come to another thread takes its time; and a
-        # service that stops refuses it unread, because it repeats nothing.
+        # service that stops refuses it unparsed, because it repeats nothing.
         parsed = None if key is None else await self._service.apart(_parse_batch, raw, key)
         once = None if parsed is None else _once("/jobs/batch", key, parsed)
         done = await self._recall(tenant, once)
@@ -135,14 +138,14 @@ class _Reader:
         """Some that have been read, by all but their arguments."""
 
     def read(self, item: Any) -> Submission | InvalidSubmissionError:
-        """Return what an item hands in. Its arguments may be taken from it."""
+        """Return what an item hands in. The item is changed: its arguments may be taken out."""
         if type(item) is not dict or len(self._known) >= KINDS:
             return _read(item)
         args, kwargs = item.pop("args", []), item.pop("kwargs", {})
         if type(args) is not list or type(kwargs) is not dict:
             return _read({**item, "args": args, "kwargs": kwargs})
         # As bytes, in which 1, 1.0 and true are not the same.
-        options = dumps(item, PLAIN)
+        options = dumps(item, MARSHAL_VERSION)
         like = self._known.get(options) or _read(item)
         if isinstance(like, InvalidSubmissionError):
             return like

@@ -22,9 +22,7 @@ from app.jobs.registry import load, without_tasks
 from app.stores.base import StoreUnusableError
 from app.stores.examination import Examined, examine
 from app.stores.ownership import holder
-
-OLDEST_SQLITE = (3, 38, 0)
-"""The first with strict tables, and `->>`."""
+from app.stores.sqlite import require_version
 
 PATIENCE = 5.0
 """Seconds that the service gets to answer."""
@@ -59,9 +57,10 @@ def _python() -> Finding:
 
 
 def _sqlite() -> Finding:
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        oldest = ".".join(map(str, OLDEST_SQLITE))
-        return Finding("sqlite", "error", f"SQLite {sqlite3.sqlite_version}; {oldest} or newer is needed")
+    try:
+        require_version()
+    except StoreUnusableError as exc:
+        return Finding("sqlite", "error", str(exc))
     return Finding("sqlite", "ok", f"SQLite {sqlite3.sqlite_version}")
 
 

@@ -110,7 +110,7 @@ class TaskDefinition:
 
     @cached_property
     def checks_only_types(self) -> bool:
-        """Whether a call that its types fit is all that it asks for: no limits, no secrets, no user code."""
+        """Whether a call is fine when its types are: the task has no limits, no secrets, no validators."""
         limited = self.max_running is not None or self.max_running_total is not None
         return not (limited or self.secret or self.signature.runs_user_code)
 

@@ -44,7 +44,7 @@ class Happening(NamedTuple):
     """Something to be counted: as little as that takes, because it is kept for a while.
 
     at: microseconds since the epoch. kind: one of KINDS. wait, run: microseconds; None for what
-    was not started. times: how often it has happened; more than once submissions only.
+    was not started. times: how often it has happened; above 1 for submissions only.
     """
 
     tenant: str

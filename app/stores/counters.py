@@ -48,7 +48,7 @@ def _add(counter: Counter[str], name: str, n: int) -> None:
 
 def _by_kind(values: Sequence[T]) -> Mapping[T, int]:
     """Return how many there are of each value."""
-    # Most often there is one, and a Counter takes ten times as long to make as that takes to see.
+    # Most often there is one, and a Counter takes many times as long to make as that takes to see.
     first, count = values[0], len(values)
     return {first: count} if values.count(first) == count else Counter(values)
 

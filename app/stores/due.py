@@ -13,8 +13,10 @@ from app.stores.base import Promote, Promoted
 from app.stores.ticker import CallLater, Retry
 from app.stores.writer import Writer
 
-DUE_LATER = int(Hold.DUE_LATER)
-_DUE_LATER, _PENDING = Hold.DUE_LATER, State.PENDING
+# Each job that changes is looked at, and to find a member in its enum takes as long as to compare it.
+_PENDING = State.PENDING
+_DUE_LATER = Hold.DUE_LATER
+_DUE_LATER_BIT = int(Hold.DUE_LATER)
 
 CLOCK_CHECK = 1.0
 """Seconds after which the wall clock is looked at again while jobs wait for a time: it may be set."""
@@ -89,8 +91,8 @@ def _time_of(job: Job) -> int | None:
     """Return when something happens to a job by itself; None when nothing does."""
     if job.state is not _PENDING:
         return None
-    # As plain numbers: `&` of flags makes a flag, which takes as long as all the rest.
-    waits = job.hold is _DUE_LATER or int(job.hold) & DUE_LATER
+    # Most have this flag alone. Else as plain numbers: `&` of flags makes a flag, which takes as long again.
+    waits = job.hold is _DUE_LATER or int(job.hold) & _DUE_LATER_BIT
     due = job.run_at if waits else None
     expires = None if job.attempt else job.expires_at
     if due is None or expires is None:

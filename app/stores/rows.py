@@ -148,6 +148,9 @@ def _each(stored: Callable[[Any], Any], values: Sequence[Any]) -> Sequence[Any]:
 def _ids(job_ids: Sequence[str]) -> list[bytes]:
     """Return what `_id` does of each."""
     packed = bytes.fromhex("".join(job_ids).replace("-", ""))
+    if len(packed) != UUID_BYTES * len(job_ids):
+        msg = "an id of a new job is no UUID"
+        raise ValueError(msg)
     return [packed[at : at + UUID_BYTES] for at in range(0, len(packed), UUID_BYTES)]
 
 

@@ -48,6 +48,9 @@ from app.stores.sqlite_work import Work
 
 LOGGER = logging.getLogger(__name__)
 
+OLDEST_SQLITE = (3, 38, 0)
+"""The first with strict tables, and `->>`."""
+
 APPLICATION_ID = 0x45727264
 """Marks a database file as ours: "Errd"."""
 
@@ -70,6 +73,7 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path, *, examined: int = EXAMINED, lock_timeout: float = LOCK_TIMEOUT) -> None:
+        require_version()
         _require_folder(path)
         self._path = path
         self._lock_timeout = lock_timeout
@@ -293,6 +297,14 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         # fsync alone leaves the data in the drive's cache there.
         db.execute("PRAGMA fullfsync = ON")
     _migrate(db)
+
+
+def require_version() -> None:
+    """Raise StoreUnusableError when the SQLite that Python brings is too old for what is asked of it."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        msg = f"SQLite {sqlite3.sqlite_version} is too old: {oldest} or newer is needed"
+        raise StoreUnusableError(msg)
 
 
 def _require_ours(db: sqlite3.Connection, path: Path) -> None:

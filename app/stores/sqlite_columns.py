@@ -1,8 +1,8 @@
 """Insertions of many rows into the SQLite schema, by their columns.
 
 To bind a value, Python's sqlite3 needs the interpreter for as long as SQLite takes to store it, and after
-each statement it has to wait for the interpreter. So many rows are one statement, whatever their number,
-to which most of their columns are a single value.
+each statement it has to wait for the interpreter. Many rows are therefore one statement, whatever their
+number, and most of its columns are a single bound value.
 """
 
 import json
@@ -17,7 +17,7 @@ from app.core.precedence import PRECEDENCE
 from app.stores.sqlite_statements import insert_rows
 
 MANY = 64
-"""Rows from which on to insert them so: of fewer, to look at each column takes longer than to bind it."""
+"""From so many rows on they are inserted by columns: for fewer, looking at each takes as long as binding."""
 
 HEAVY = 1 << 18
 """Characters that all rows together may have of their own: writing them as JSON holds the interpreter."""

@@ -23,7 +23,7 @@ TRIM_TO = """
 
 
 STATE = str(RecordKind.STATE)
-"""As plain text, which is bound sooner."""
+"""As plain text, which is bound sooner than what is a subclass of it; so is each kind below."""
 
 
 class Histories:
@@ -56,7 +56,6 @@ class Histories:
         """Keep what the event has to say."""
         for record in records_of(event, job, self._now):
             self.last_position += 1
-            # As plain text, which is bound sooner.
             self._rows.append((self.last_position, key, str(record.kind), record.at, record.data))
             if record.kind is RecordKind.PROGRESS:
                 self._trim(key)

@@ -25,7 +25,8 @@ be waited for. There is a prepared statement for each number, see `STATEMENTS`.
 STATEMENTS = 1024
 """Prepared statements that the writing connection keeps.
 
-There are some ten kinds, for each number of rows; of new jobs also for each of ENDS.
+There are some ten kinds, for each number of rows; of new jobs also for each of ENDS. Those by columns differ
+by which of these all rows share, a few in practice; if they were many, the oldest would be prepared anew.
 """
 
 T = TypeVar("T")

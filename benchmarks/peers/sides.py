@@ -195,4 +195,7 @@ SIDES: tuple[Side, ...] = (
         partial(alone, "front:bare"),
     ),
 )
-"""All of them, each with the settings that its documentation advises."""
+"""All of them, each with the settings that its documentation advises for jobs that must not be lost.
+
+Of jobs that are short, Celery's advises to fetch many ahead as well.
+"""

@@ -1,14 +1,12 @@
 """Batches and idempotency keys, below HTTP."""
 
 import asyncio
-import queue
 import threading
 from typing import Annotated
 
 import pytest
 from pydantic import AfterValidator
 
-from app.core.precedence import Precedence
 from app.jobs.errors import InvalidArgumentsError, UnknownTaskError
 from app.jobs.model import SECOND, Backoff
 from app.jobs.registry import TaskDefinition
@@ -20,6 +18,7 @@ from app.service import (
     KeyReusedError,
     Once,
     QueueFullError,
+    Service,
     Submission,
 )
 from app.stores.base import ONCE_KEPT, Limits
@@ -142,40 +141,32 @@ def test_a_drain_that_begins_while_a_batch_is_checked_lets_none_of_it_slip_in(se
     assert serve(test, definition_of(check), start=False) == 0
 
 
-class Watched(Precedence):
-    """Tells who comes to wait, in their order."""
+def test_batches_are_made_one_after_the_other(serve, monkeypatch):
+    monkeypatch.setattr("app.service.service.BATCH_PATIENCE", PATIENCE)
+    coming, inside, most = threading.Semaphore(0), [], []
 
-    def __init__(self):
-        super().__init__(PATIENCE)
-        self.coming = queue.SimpleQueue()
+    def batch(number):
+        inside.append(number)
+        if number == 0:
+            for _ in range(3):
+                assert coming.acquire(timeout=PATIENCE)
+        for n in range(100):
+            most.append(len(inside))
+            yield Submission("double", (n,))
+        inside.remove(number)
 
-    def respect(self):
-        self.coming.put(None)
-        super().respect()
-
-
-def test_batches_are_made_one_after_the_other(serve):
-    seen = []
+    class Watched(Service):
+        def _make_jobs(self, tenant, submissions):
+            coming.release()
+            return super()._make_jobs(tenant, submissions)
 
     async def test(service):
-        service._making = making = Watched()
+        service.__class__ = Watched
+        await asyncio.gather(*(service.submit_batch("t", batch(number)) for number in range(3)))
+        return await count(service)
 
-        def one():
-            making.coming.get(timeout=PATIENCE)
-            # The second comes while this one is read.
-            making.coming.get(timeout=PATIENCE)
-            yield Submission("double", (1,))
-            seen.append("one")
-
-        def two():
-            seen.append("two")
-            yield Submission("double", (2,))
-
-        first = asyncio.ensure_future(service.submit_batch("t", one()))
-        await asyncio.gather(first, service.submit_batch("t", two()))
-
-    serve(test, double, start=False)
-    assert seen == ["one", "two"]
+    assert serve(test, double, start=False) == 300
+    assert (len(most), max(most)) == (300, 1)
 
 
 def test_a_batch_whose_validators_hang_holds_up_no_other(serve):

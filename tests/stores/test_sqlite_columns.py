@@ -174,6 +174,13 @@ def test_keys_with_a_gap_are_refused():
         new_columns(new)
 
 
+def test_an_id_that_is_none_is_refused_and_moves_no_other():
+    jobs = [alike(key) if key != 5 else alike(key)._replace(id="ab") for key in range(MANY)]
+    new = [(key, job, Hold.PAUSED, 0) for key, job in enumerate(jobs)]
+    with pytest.raises(ValueError, match="no UUID"):
+        new_columns(new)
+
+
 def test_what_is_not_inserted_as_json_ends_at_the_few_places_too(tmp_path):
     jobs = [new_job(timeout=number / 3, hold=Hold.PAUSED) for number in range(MANY)]
     begun = []

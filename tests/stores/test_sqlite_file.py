@@ -88,6 +88,13 @@ os._exit(0)
 # -- durability --------------------------------------------------------------
 
 
+def test_an_sqlite_that_is_too_old_is_said_so_before_a_file_is_made(path, monkeypatch):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
+    with pytest.raises(StoreUnusableError, match=r"too old: 3\.38\.0 or newer"):
+        SqliteStore(path)
+    assert list(path.parent.iterdir()) == []
+
+
 def test_a_commit_waits_until_the_log_is_on_the_disk(store):
     assert pragma(store, "journal_mode") == "wal"
     assert pragma(store, "synchronous") == 2
