@@ -166,14 +166,20 @@ def _finite(text: str) -> float:
     return value
 
 
+def _whole(text: str) -> int:
+    return int(text)
+
+
 def _as_it_is(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
 # Made once: json.loads makes a decoder for each call that has options.
 _STRICT = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_number)
-# Calling Python for each object is what lets other threads have their turn.
-_PATIENT = json.JSONDecoder(object_hook=_as_it_is, parse_float=_finite, parse_constant=_refuse_number)
+# Calling Python for each object and number is what lets other threads have their turn.
+_PATIENT = json.JSONDecoder(
+    object_hook=_as_it_is, parse_int=_whole, parse_float=_finite, parse_constant=_refuse_number
+)
 _LENIENT = json.JSONDecoder()
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
@@ -239,19 +245,20 @@ _Place = tuple[Any, str | int] | None
 """Where a value is: the place of what holds it, and its key there. Linked, so deep and wide costs nothing."""
 
 
-def _all_unstorable(root: object) -> Iterator[Fault]:
-    """Yield what no store can keep, in the order of the document."""
-    stack: list[tuple[_Place, object]] = [(None, root)]
-    while stack:
-        place, value = stack.pop()
-        fault = unstorable(value)
-        if fault is not None:
-            yield Fault(loc=_loc(place), msg=fault[0], type=fault[1])
-        if isinstance(value, dict):
-            stack += [((place, key), child) for key, child in reversed(value.items())]
-            yield from _unstorable_keys(place, value)
-        elif isinstance(value, list):
-            stack += [((place, index), child) for index, child in reversed(list(enumerate(value)))]
+def _all_unstorable(value: object, place: _Place = None) -> Iterator[Fault]:
+    """Yield what no store can keep, in the order of the document, which is nested to MAX_DEPTH at most."""
+    children: Iterable[tuple[str | int, object]] = ()
+    if type(value) is dict:
+        yield from _unstorable_keys(place, value)
+        children = value.items()
+    elif type(value) is list:
+        children = enumerate(value)
+    elif fault := unstorable(value):
+        yield Fault(loc=_loc(place), msg=fault[0], type=fault[1])
+    for key, child in children:
+        # Of those with which nothing is wrong there may be millions.
+        if type(child) in _NESTING or unstorable(child):
+            yield from _all_unstorable(child, (place, key))
 
 
 def _unstorable_keys(place: _Place, keys: Iterable[str]) -> Iterator[Fault]:

@@ -154,6 +154,8 @@ class _Reader:
 
 
 def _read(item: object) -> Submission | InvalidSubmissionError:
+    if not isinstance(item, dict):
+        return InvalidSubmissionError([Fault(loc=[], msg="must be a JSON object", type="dict_type")])
     try:
         return SubmissionBody.model_validate(item).submission()
     except ValidationError as exc:

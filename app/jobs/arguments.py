@@ -7,6 +7,7 @@ A call is checked by pydantic's own reading of the function's signature, in lax 
 import inspect
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from enum import Enum, EnumType
 from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -46,8 +47,9 @@ class Signature:
         # pydantic takes a function for a type, which the type system cannot say.
         self._adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", _capture(fn)))
         self._fn = fn
-        self._validate = SchemaValidator(_without_call(self._adapter.core_schema)).validate_python
-        self.runs_user_code = _has_functions(self._adapter.core_schema)
+        arguments = _without_call(self._adapter.core_schema)
+        self._validate = SchemaValidator(arguments).validate_python
+        self.runs_user_code = _has_functions(arguments)
         """Whether a check may run validators that the user wrote, which may take their time."""
         self.secrets = Secrets(fn, secret, self._adapter.core_schema) if secret else None
         """None when nothing is secret."""
@@ -115,7 +117,7 @@ def _without_call(schema: CoreSchema) -> CoreSchema:
 
 
 def _has_functions(schema: object) -> bool:
-    """Tell whether a core schema calls Python functions; the outermost `call` is our own."""
+    """Tell whether a core schema calls Python functions."""
     if isinstance(schema, Mapping):
         return _calls_function(schema) or any(map(_has_functions, schema.values()))
     return isinstance(schema, (list, tuple)) and any(map(_has_functions, schema))
@@ -125,8 +127,31 @@ def _calls_function(schema: Mapping[str, Any]) -> bool:
     """Tell it of one node, without those below."""
     kind = str(schema.get("type", ""))
     hooked = any(map(schema.get, _HOOKS)) or callable(schema.get("discriminator"))
-    forgiving = kind == "enum" and schema["cls"]._missing_.__qualname__ != "Enum._missing_"
-    return kind.startswith("function-") or hooked or forgiving
+    return kind == "call" or kind.startswith("function-") or hooked or _has_own_class(kind, schema)
+
+
+def _has_own_class(kind: str, schema: Mapping[str, Any]) -> bool:
+    """Tell whether the class of a node has code of its own for what is asked of it.
+
+    Not whether the values in it have: an `__eq__` of a default, or of what a `Literal` names.
+    """
+    cls: Any = schema.get("cls")
+    match kind:
+        case "enum":
+            forgives = cls._missing_.__func__ is not _NONE_MISSING
+            return forgives or type(cls) is not EnumType
+        case "named-tuple":
+            # What derives from one may make it otherwise.
+            return cls.__base__ is not tuple
+        case "model" | "dataclass":
+            return cls.__new__ is not object.__new__
+        case "is-instance" | "is-subclass":
+            return type(cls) is not type
+    return False
+
+
+_NONE_MISSING = Enum.__dict__["_missing_"].__func__
+"""How an enum looks for a value that none of its members has, unless it says otherwise."""
 
 
 def _capture(fn: Callable[..., Any]) -> Callable[..., Any]:

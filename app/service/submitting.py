@@ -78,10 +78,10 @@ def is_slow(definition: TaskDefinition, submission: Submission) -> bool:
 def check(definition: TaskDefinition, submission: Submission) -> Checked:
     """Check a submission's arguments. Raises InvalidArgumentsError, and never what is no Exception."""
     args, kwargs = submission.args, dict(submission.kwargs)
-    if definition.checks_only_types and definition.signature.takes(args, kwargs):
-        # Nothing needs the coerced call: there is no limit key to fill, and nothing to mask.
-        return Checked(definition, submission, None, None)
     try:
+        if definition.checks_only_types and definition.signature.takes(args, kwargs):
+            # Nothing needs the coerced call: there is no limit key to fill, and nothing to mask.
+            return Checked(definition, submission, None, None)
         call = definition.signature.check(args, kwargs)
         limit_key = definition.limit_key_of(call)
     except Exception:

@@ -4,10 +4,10 @@ import dataclasses
 import datetime as dt
 import enum
 import functools
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, field_validator
+from pydantic import AfterValidator, BaseModel
 from pydantic_core import core_schema
 
 from app.jobs.arguments import Call, Signature
@@ -311,92 +311,3 @@ def test_what_has_no_schema_cannot_be_a_signature():
     for fn in (use, missing):
         with pytest.raises(Exception, match=r"threading_lock_like|NotThere"):
             Signature(fn)
-
-
-# -- whose code a check runs ---------------------------------------------------
-
-
-class Validated(BaseModel):
-    x: int
-
-    @field_validator("x")
-    @classmethod
-    def check_x(cls, value):
-        return value
-
-
-class WithInit(BaseModel):
-    x: int
-
-    def __init__(self, **data):
-        super().__init__(**data)
-
-
-class WithPostInit(BaseModel):
-    x: int
-
-    def model_post_init(self, context):
-        pass
-
-
-class WithFactory(BaseModel):
-    x: int = Field(default_factory=int)
-
-
-@dataclasses.dataclass
-class PostInit:
-    x: int
-
-    def __post_init__(self):
-        pass
-
-
-class Forgiving(enum.Enum):
-    A = "a"
-
-    @classmethod
-    def _missing_(cls, value):
-        return cls.A
-
-
-class Pair(NamedTuple):
-    x: Annotated[int, AfterValidator(small)]
-    y: int
-
-
-Told = Annotated[
-    Annotated[Person, Tag("person")] | Annotated[Point, Tag("point")],
-    Discriminator(lambda value: "person" if "name" in value else "point"),
-]
-
-
-@pytest.mark.parametrize(
-    "annotation",
-    [
-        Annotated[int, AfterValidator(small)],
-        list[dict[str, Validated]],
-        WithInit,
-        WithPostInit,
-        WithFactory,
-        PostInit,
-        Forgiving,
-        Pair,
-        Told,
-    ],
-)
-def test_a_check_that_runs_code_of_the_users_says_so(annotation):
-    def use(a: annotation, b: int = 1):
-        return a, b
-
-    assert Signature(use).runs_user_code
-
-
-@pytest.mark.parametrize(
-    "annotation",
-    [int, str, list[int], dict[str, Any], Colour, Point, Person, dt.datetime, Literal["a"], Any],
-)
-def test_a_check_that_runs_none_says_so(annotation):
-    def use(a: annotation, *rest: annotation, b: annotation = None, **more: annotation):
-        return a, rest, b, more
-
-    assert not Signature(use).runs_user_code

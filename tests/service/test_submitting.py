@@ -1,4 +1,5 @@
 import asyncio
+import enum
 import sqlite3
 import sys
 import threading
@@ -12,7 +13,13 @@ from app.core import State
 from app.jobs.errors import InvalidArgumentsError, UnknownTaskError
 from app.jobs.model import SECOND, Hold, Outcome, wall_clock
 from app.jobs.registry import Kind, TaskDefinition
-from app.service import DrainingError, QueueFullError, Submission, TooManyJobsError
+from app.service import (
+    DrainingError,
+    InvalidBatchError,
+    QueueFullError,
+    Submission,
+    TooManyJobsError,
+)
 from app.service.submitting import Checked, new_job, new_jobs
 from app.stores.base import Limits
 from tests.worker.house import PATIENCE, ManualClock
@@ -302,6 +309,36 @@ def test_whatever_a_validator_raises_is_a_fault_of_the_arguments(serve, exceptio
         return len(caught.value.faults), rows(service.house)
 
     assert serve(test, definition_of(check)) == (1, 0)
+
+
+class Exits:
+    """A value that ends whoever compares it."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        sys.exit()
+
+
+class Exit(enum.Enum):
+    NOW = Exits()
+
+
+def test_code_that_nobody_expects_in_a_check_is_a_fault_of_the_arguments_too(serve):
+    def task(n: Exit):
+        return n
+
+    task.__annotations__ = {"n": Exit}
+
+    async def test(service):
+        assert service.house.registry.get("task").checks_only_types
+        with pytest.raises(InvalidArgumentsError, match="SystemExit"):
+            await service.submit("t", Submission("task", ([],)))
+        with pytest.raises(InvalidBatchError):
+            await service.submit_batch("t", [Submission("task", ([],))])
+        return rows(service.house)
+
+    assert serve(test, task, start=False) == 0
 
 
 def test_a_validator_that_exits_ends_neither_the_service_nor_its_thread(serve):
