@@ -1,6 +1,7 @@
 """The outermost ASGI layers: HEAD wherever GET is, and an answer whatever happens."""
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Awaitable
 
 from starlette.requests import ClientDisconnect
@@ -8,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import ProblemError
 from app.api.whole import HEAD, WHOLE
+from app.service import DrainingError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -50,10 +52,20 @@ class Failsafe:
         except ClientDisconnect:
             # Nobody is there to be answered.
             return
-        except Exception:
+        except (Exception, CancelledError) as exc:
             if started or (offered and WHOLE not in scope) or scope["type"] != "http":
                 # An answer is out, or half of one: the server has to break the connection off.
                 raise
-            LOGGER.exception("%s %r failed", scope["method"], scope["path"])
-            problem = ProblemError("internal-error", "the service met an error; its log has the details")
+            problem = _cut_off() if isinstance(exc, CancelledError) else _failed(scope, exc)
             await problem.response(scope["path"])(scope, receive, send)
+
+
+def _cut_off() -> ProblemError:
+    """Return what to say when the server ends a request, as it does when it has waited for it long enough."""
+    detail = "the service had to stop before this was answered; whether it was done is not known"
+    return ProblemError("draining", detail, headers={"Retry-After": str(DrainingError.retry_after)})
+
+
+def _failed(scope: Scope, exc: BaseException) -> ProblemError:
+    LOGGER.error("%s %r failed", scope["method"], scope["path"], exc_info=exc)
+    return ProblemError("internal-error", "the service met an error; its log has the details")

@@ -1,6 +1,7 @@
 """What only shows at the ASGI interface itself."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -19,6 +20,31 @@ def test_an_error_after_half_an_answer_is_left_to_the_server():
 
     with pytest.raises(ZeroDivisionError):
         asyncio.run(Failsafe(half)({"type": "http"}, nothing, nothing))
+
+
+def test_what_the_server_ends_as_it_stops_is_answered_as_such():
+    messages = []
+
+    async def test():
+        inside = asyncio.Event()
+
+        async def within(scope, receive, send):
+            inside.set()
+            await asyncio.Event().wait()
+
+        async def send(message):
+            messages.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/jobs", "headers": []}
+        request = asyncio.ensure_future(Failsafe(within)(scope, nothing, send))
+        await inside.wait()
+        request.cancel("timeout graceful shutdown exceeded")
+        await request
+
+    asyncio.run(test())
+    start, body = messages
+    assert (start["status"], dict(start["headers"])[b"retry-after"]) == (503, b"5")
+    assert json.loads(body["body"])["type"].endswith("/problems/draining")
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
