@@ -138,7 +138,7 @@ def _has_own_class(kind: str, schema: Mapping[str, Any]) -> bool:
     cls: Any = schema.get("cls")
     match kind:
         case "enum":
-            forgives = cls._missing_.__func__ is not _NONE_MISSING
+            forgives = getattr(cls._missing_, "__func__", None) is not _NONE_MISSING
             return forgives or type(cls) is not EnumType
         case "named-tuple":
             # What derives from one may make it otherwise.

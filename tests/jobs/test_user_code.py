@@ -84,6 +84,14 @@ class Enum(enum.Enum):
         return cls.A
 
 
+class Static(enum.Enum):
+    A = "a"
+
+    @staticmethod
+    def _missing_(value):
+        return Static.A
+
+
 class Calling(enum.EnumType):
     def __call__(cls, *args, **kwargs):
         return super().__call__(*args, **kwargs)
@@ -146,6 +154,7 @@ Told = Annotated[
         PostInit,
         Forgiving,
         Enum,
+        Static,
         Called,
         Checked,
         list[Checked],
