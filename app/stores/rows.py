@@ -7,6 +7,7 @@ from typing import Any
 
 from app.core import State
 from app.jobs.model import (
+    NO_ARGUMENTS,
     Attempt,
     Backoff,
     Cancellation,
@@ -56,7 +57,7 @@ At a few places only, because there is a prepared statement for each.
 """
 
 ARGUMENTS = ("job", "arguments", "shown")
-"""Columns of `arguments`."""
+"""Columns of `arguments`, where a call without any has no row."""
 
 RESULT = ("job", "result", "exception_type", "exception_message", "exception_traceback")
 """Columns of `results`."""
@@ -118,11 +119,32 @@ New = tuple[int, Job, Hold, int]
 """A job that is new: its key, itself, why it is not ready, the gates included, and its turn or 0."""
 
 
-def new_columns(new: Sequence[New]) -> tuple[dict[str, Sequence[Any]], dict[str, Sequence[Any]]]:
-    """Return the columns of `jobs` and of `arguments` of many new jobs.
+def call_rows(new: Iterable[New]) -> list[tuple[int, str, str | None]]:
+    """Return the rows of `arguments`; see `with_call`."""
+    return [
+        (key, job.arguments, job.shown)
+        for key, job, _, _ in new
+        if job.arguments != NO_ARGUMENTS or job.shown is not None
+    ]
 
-    Each of `jobs` is one of NEW, and has what `new_row` has in its place. Raises ValueError unless
-    their keys rise by one.
+
+def call_columns(rows: Sequence[tuple[int, str, str | None]]) -> dict[str, Sequence[Any]]:
+    """Return the columns of such rows, at least one, whose keys ascend."""
+    keys, arguments, shown = zip(*rows, strict=True)
+    rising = range(keys[0], keys[-1] + 1)
+    values = (rising if len(rising) == len(keys) else keys, arguments, shown)
+    return dict(zip(ARGUMENTS, values, strict=True))
+
+
+def with_call(job: Job, arguments: str | None, shown: str | None) -> Job:
+    """Return the job with what `arguments` has of it; None, twice, when it has no row there."""
+    return job._replace(arguments=NO_ARGUMENTS if arguments is None else arguments, shown=shown)
+
+
+def new_columns(new: Sequence[New]) -> dict[str, Sequence[Any]]:
+    """Return the columns of many new jobs: those of NEW, each with what `new_row` has in its place.
+
+    Raises ValueError unless their keys rise by one.
     """
     keys, jobs, holds, turns = zip(*new, strict=True)
     values: dict[str, Sequence[Any]] = dict(zip(Job._fields, zip(*jobs, strict=True), strict=True))
@@ -135,8 +157,7 @@ def new_columns(new: Sequence[New]) -> tuple[dict[str, Sequence[Any]], dict[str,
     values |= {name: _each(stored, values[name]) for name, stored in _STORED.items()}
     # Of tags that are equal the order may differ.
     values["tags"] = list(map(_tags, values["tags"]))
-    arguments = {"job": rising, "arguments": values["arguments"], "shown": values["shown"]}
-    return {name: values[name] for name in NEW}, arguments
+    return {name: values[name] for name in NEW}
 
 
 def _each(stored: Callable[[Any], Any], values: Sequence[Any]) -> Sequence[Any]:

@@ -29,7 +29,7 @@ from app.stores.base import (
     Sweep,
     Swept,
 )
-from app.stores.rows import SELECT_JOB
+from app.stores.rows import SELECT_JOB, with_call
 from app.stores.sqlite_insert import Insertion
 from app.stores.sqlite_memory import Entry, Found, ReadyJobs
 from app.stores.sqlite_routes import Routes
@@ -52,7 +52,7 @@ NEXT_EXPIRY = f"""
     SELECT expires_at FROM jobs INDEXED BY jobs_expiring WHERE {EXPIRING} ORDER BY expires_at LIMIT 1"""
 
 READY = f"""
-    SELECT {SELECT_JOB}, arguments, shown FROM jobs JOIN arguments ON arguments.job = jobs.key
+    SELECT {SELECT_JOB}, arguments, shown FROM jobs LEFT JOIN arguments ON arguments.job = jobs.key
     WHERE state = 'pending' AND hold = 0 AND slot = ? {{}} ORDER BY priority DESC, turn, key LIMIT ?"""
 
 READY_NOW = READY.format("")
@@ -191,7 +191,7 @@ class Batch:
             if isinstance(event, Claimed):
                 work.turns.serve(slot, entry.job, entry.turn)
                 # Whole, so that it is known as long as it runs, and its end need not read it.
-                entry.job, entry.whole = entry.job._replace(arguments=row[-2], shown=row[-1]), True
+                entry.job, entry.whole = with_call(entry.job, *row[-2:]), True
                 taken.append(entry.job)
         expired = any(entry.job.done for _, entry in found)
         if expired:

@@ -19,6 +19,8 @@ from app.stores.rows import (
     NEW,
     UUID_BYTES,
     New,
+    call_columns,
+    call_rows,
     id_to_bytes,
     id_to_text,
     new_columns,
@@ -200,12 +202,15 @@ class Insertion:
     def _write(self) -> None:
         db, new = self._work.db, self._new
         insert_rows(db, "jobs", NEW, [new_row(*one) for one in new], ends=ENDS)
-        insert_rows(db, "arguments", ARGUMENTS, [(key, job.arguments, job.shown) for key, job, _, _ in new])
+        insert_rows(db, "arguments", ARGUMENTS, call_rows(new))
 
     def _write_many(self) -> None:
-        jobs, arguments = new_columns(self._new)
-        insert_columns(self._work.db, "jobs", jobs, ends=ENDS)
-        insert_columns(self._work.db, "arguments", arguments)
+        db, calls = self._work.db, call_rows(self._new)
+        insert_columns(db, "jobs", new_columns(self._new), ends=ENDS)
+        if len(calls) >= MANY:
+            insert_columns(db, "arguments", call_columns(calls))
+        else:
+            insert_rows(db, "arguments", ARGUMENTS, calls)
 
     # -- claiming what is not written yet --------------------------------------
 

@@ -81,7 +81,7 @@ RESUME_REST = f"""
 
 PART_OF_QUEUE = f"""
     SELECT {SELECT_JOB}, arguments FROM jobs INDEXED BY jobs_by_state
-    JOIN arguments ON arguments.job = jobs.key
+    LEFT JOIN arguments ON arguments.job = jobs.key
     WHERE tenant = ? AND state = 'pending' AND key > ? AND queue = ? AND hold IN (0, 8, 16)
     ORDER BY key LIMIT ?"""
 

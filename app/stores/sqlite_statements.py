@@ -97,7 +97,7 @@ def select_jobs(db: sqlite3.Connection, ids: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of CALLED of those ids that there are."""
     for chunk in _chunks(list(_known_forms(ids))):
         sql = f"""
-            SELECT {CALLED} FROM jobs JOIN arguments ON arguments.job = jobs.key
+            SELECT {CALLED} FROM jobs LEFT JOIN arguments ON arguments.job = jobs.key
             WHERE id IN ({_marks(len(chunk))})"""
         yield from db.execute(sql, chunk).fetchall()
 

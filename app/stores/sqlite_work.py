@@ -27,6 +27,7 @@ from app.stores.rows import (
     job_of,
     shown_id,
     turn_of,
+    with_call,
     with_payload,
 )
 from app.stores.sqlite_memory import Entry, Found, Memory, ReadyJobs, alike, has_past, place_of
@@ -46,18 +47,18 @@ SET_ASIDE = f"""
     WHERE key = ? RETURNING id"""
 
 BLOCKED = f"""
-    SELECT {SELECT_JOB}, arguments FROM jobs JOIN arguments ON arguments.job = jobs.key
+    SELECT {SELECT_JOB}, arguments FROM jobs LEFT JOIN arguments ON arguments.job = jobs.key
     WHERE state = 'pending' AND hold = 16 AND blocked_by = ? ORDER BY priority DESC, turn, key LIMIT ?"""
 
 # The last of those with a permit, by the index of what is ready and has a limit: no more than may be.
 LOWEST = f"""
     SELECT {SELECT_JOB}, arguments FROM jobs INDEXED BY jobs_admitted
-    JOIN arguments ON arguments.job = jobs.key
+    LEFT JOIN arguments ON arguments.job = jobs.key
     WHERE state = 'pending' AND hold = 0 AND limit_key IS NOT NULL AND task = ? AND {{}}
     ORDER BY priority, turn DESC, key DESC LIMIT 1"""
 
 LOWEST_BLOCKED = f"""
-    SELECT {SELECT_JOB}, arguments FROM jobs JOIN arguments ON arguments.job = jobs.key
+    SELECT {SELECT_JOB}, arguments FROM jobs LEFT JOIN arguments ON arguments.job = jobs.key
     WHERE state = 'pending' AND hold = 16 AND blocked_by = ? AND limit_key = ?
     ORDER BY priority, turn DESC, key DESC LIMIT 1"""
 
@@ -161,7 +162,7 @@ class Work:
         """Give a job what `find` does not read. row: of CALLED."""
         arguments, shown = row[len(JOB) : len(JOB) + 2]
         attempts = select_attempts(self.db, entry.key) if has_past(entry.job) else ()
-        job = entry.job._replace(arguments=arguments, shown=shown, attempts=attempts)
+        job = with_call(entry.job, arguments, shown)._replace(attempts=attempts)
         if entry.job is not entry.stored:
             # It has given up its permit to another one in this batch, and nothing else has happened to it.
             entry.written = entry.written._replace(attempts=attempts)
@@ -226,11 +227,15 @@ class Work:
     def reload(self) -> None:
         """Read again what SQL may have changed behind the working set: pending jobs."""
         waiting = [id_ for id_, entry in self.entries.items() if entry.job.state is State.PENDING]
-        for row in select_jobs(self.db, waiting):
+        new = self.inserted.keys() - self.entries.keys()
+        for row in select_jobs(self.db, [*waiting, *new]):
             job = job_of(row)
+            if job.id in new:
+                # Of a task that is limited from now on: it is told of as it has become.
+                self.inserted[job.id] = job
             entry = self.entries.get(job.id)
             if entry is None:
-                # A damaged index has led to another row.
+                # A damaged index has led to another row, or nobody has looked for it yet.
                 continue
             entry.turn, entry.blocked_by = entry.written_place = turn_of(row), blocked_by_of(row)
             if changed_by_sql(job) != changed_by_sql(entry.job):

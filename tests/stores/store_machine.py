@@ -36,7 +36,7 @@ from app.jobs.lifecycle import (
     Succeeded,
     transition,
 )
-from app.jobs.model import GATES, SECOND, Failure, Hold, Job, Line, Progress, Slot
+from app.jobs.model import GATES, NO_ARGUMENTS, SECOND, Failure, Hold, Job, Line, Progress, Slot
 from app.stores.base import (
     ONCE_KEPT,
     Applied,
@@ -397,6 +397,7 @@ class StoreMachine(RuleBasedStateMachine):
             slot=TASKS[task],
             run_at=self.now + delay * SECOND,
             hold=Hold.DUE_LATER if delay else Hold.NONE,
+            arguments=data.draw(st.sampled_from([NO_ARGUMENTS, '{"args":[1],"kwargs":{}}'])),
             key=data.draw(st.sampled_from([None, None, "k"])),
             limit_key=data.draw(st.sampled_from(LIMITED.get(task) or [None])),
             max_attempts=data.draw(st.integers(1, 3)),

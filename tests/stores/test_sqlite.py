@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypothesis import settings
 
-from app.stores.rows import JOB, job_of, turn_of
+from app.stores.rows import JOB, job_of, turn_of, with_call
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_batch import READY_NOW
 from tests.stores.driving import QUICK
@@ -59,7 +59,7 @@ class SqliteMachine(StoreMachine):
         for slot, known in memory.ready._by_slot.items():
             rows = self.store._db.execute(READY_NOW, (slot, -1)).fetchall()
             found = [
-                (turn_of(row), job_of(row[: len(JOB)])._replace(arguments=row[-2], shown=row[-1]))
+                (turn_of(row), with_call(job_of(row[: len(JOB)]), *row[-2:]))
                 for row in rows
                 # Those of a queue that is being paused are passed over.
                 if (row[JOB.index("tenant")], row[JOB.index("queue")]) not in pausing

@@ -8,7 +8,7 @@ import pytest
 from app.core import State
 from app.jobs.errors import StaleTokenError
 from app.jobs.lifecycle import CancelRequested, Edited, Released
-from app.jobs.model import Hold, Slot
+from app.jobs.model import SECOND, Hold, Slot
 from app.stores.base import Caps, Change, Claim, Insert, Pause, Probe, Purge, Recover
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_memory import MOST_KNOWN, SMALL
@@ -49,7 +49,6 @@ def test_it_is_written_once_and_nothing_is_asked(store):
     claimed = []
     assert statements_of(store, lambda: claimed.extend(come(store, *jobs))) == [
         "INSERT INTO jobs",
-        "INSERT INTO arguments",
         "INSERT INTO events",
         "INSERT INTO counters",
     ]
@@ -254,3 +253,11 @@ def test_an_event_finds_a_job_that_came_in_the_same_batch(store):
     *_, refused, claimed = store.apply([*gone, Claim("worker", {Slot.THREAD: 1})], NOW).outcomes
     assert isinstance(refused, StaleTokenError)
     assert [found.id for found in claimed] == [job.id]
+
+
+def test_what_comes_as_its_task_is_limited_is_told_of_as_it_has_become(store):
+    job = new_job(run_at=NOW + SECOND, hold=Hold.DUE_LATER)
+    slots = {"plain": Slot.THREAD}
+    applied = store.apply([Insert([job]), Recover(slots, {"plain": Caps(each=None, all=2)})], NOW)
+    assert [(told.id, told.limit_key) for told in applied.changed] == [(job.id, "")]
+    assert get(store, job).limit_key == ""

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from app.core.precedence import PRECEDENCE
 from app.jobs.history import SUBMITTED, Record, RecordKind
-from app.jobs.model import Hold, Job
+from app.jobs.model import NO_ARGUMENTS, Hold, Job
 from app.stores.base import Insert
 from app.stores.rows import ENDS, NEW, new_columns, new_row
 from app.stores.sqlite import SqliteStore
 from app.stores.sqlite_columns import HEAVY, MANY, insert_columns
 from app.stores.sqlite_statements import insert_rows
-from tests.stores.driving import NOW, QUICK, SELDOM, get, new_job
+from tests.stores.driving import NOW, QUICK, SELDOM, claim, get, new_job
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9)
 INTEGER = st.integers(-(2**63), 2**63 - 1)
@@ -159,13 +159,36 @@ def differently_tagged(number: int) -> Job:
 @pytest.mark.parametrize("make", [alike, waiting, various, differently_tagged])
 def test_a_column_has_what_rows_have_in_that_place(make):
     new = [(key, make(key), Hold.PAUSED if key % 7 else Hold.NONE, key % 4) for key in range(1, 100)]
-    columns, arguments = new_columns(new)
+    columns = new_columns(new)
     assert tuple(columns) == NEW
     expected = [new_row(*one) for one in new]
     assert list(map(repr, zip(*columns.values(), strict=True))) == list(map(repr, expected))
-    assert list(zip(*arguments.values(), strict=True)) == [
-        (key, job.arguments, job.shown) for key, job, *_ in new
+
+
+CALL = '{"args":[1],"kwargs":{}}'
+
+
+@pytest.mark.parametrize("every", [1, 2, 90, 1_000])
+def test_of_a_call_without_arguments_nothing_is_kept_and_it_is_read_as_such(tmp_path, every):
+    jobs = [
+        new_job(arguments=NO_ARGUMENTS if number % every else CALL, shown="*" if number == 7 else None)
+        for number in range(200)
     ]
+    with closing(SqliteStore(tmp_path / "errand.db")) as store:
+        for part in (jobs[:3], jobs[3:]):
+            store.apply([Insert(part)], NOW)
+        kept = store._db.execute("SELECT job, arguments, shown FROM arguments").fetchall()
+        assert kept == [
+            (key, job.arguments, job.shown)
+            for key, job in enumerate(jobs, 1)
+            if (job.arguments, job.shown) != (NO_ARGUMENTS, None)
+        ]
+        found = [get(store, job) for job in jobs]
+        claimed = claim(store, len(jobs))
+    for read in (found, claimed):
+        assert [(job.id, job.arguments, job.shown) for job in read] == [
+            (job.id, job.arguments, job.shown) for job in jobs
+        ]
 
 
 def test_keys_with_a_gap_are_refused():

@@ -87,7 +87,7 @@ def test_a_claim_takes_the_others_and_sets_aside_what_it_cannot_read(store, capl
 
 
 def test_arguments_that_are_no_text_are_damage_too(store):
-    bad, good = new_job(), new_job()
+    bad, good = new_job(arguments='{"args":[1],"kwargs":{}}'), new_job()
     insert(store, bad, good)
     store._db.execute("UPDATE arguments SET arguments = cast(x'ff' AS TEXT) WHERE job = 1")
     assert ids(claim(store, 1)) == [good.id]

@@ -17,7 +17,7 @@ import pytest
 
 from app.core import State
 from app.jobs.lifecycle import CancelRequested
-from app.jobs.model import Backoff
+from app.jobs.model import NO_ARGUMENTS, Backoff
 from app.stores import migrate
 from app.stores.base import (
     Insert,
@@ -237,7 +237,7 @@ def test_a_schema_of_a_later_version(path):
     SqliteStore(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 999")
-    refused(path, "has schema version 999, and this version of Errand knows 2: start a newer one")
+    refused(path, "has schema version 999, and this version of Errand knows 3: start a newer one")
 
 
 def test_a_database_that_another_program_holds_while_it_is_made(path):
@@ -429,6 +429,21 @@ def test_a_database_of_the_first_version_keeps_its_jobs(path, monkeypatch):
         (job,) = claim(store, 1)
         assert (job.id, job.arguments) == (str(UUID(int=0)), '{"args":[7],"kwargs":{}}')
         assert (job.backoff, job.limit_key, job.attempts, job.logged) == (Backoff(), None, (), 0)
+
+
+def test_a_database_of_the_second_version_loses_what_says_nothing(path, monkeypatch):
+    known = migrate.migrations("sqlite")
+    calls = [(NO_ARGUMENTS, None), ('{"args":[7],"kwargs":{}}', None), (NO_ARGUMENTS, "*")]
+    monkeypatch.setattr(migrate, "migrations", lambda _: known[:2])
+    with closing(SqliteStore(path)) as store:
+        insert(store, *(new_job(arguments=arguments, shown=shown) for arguments, shown in calls))
+        store._db.execute("DELETE FROM arguments")
+        rows = [(key, *call) for key, call in enumerate(calls, 1)]
+        store._db.executemany("INSERT INTO arguments VALUES (?, ?, ?)", rows)
+    monkeypatch.undo()
+    with closing(SqliteStore(path)) as store:
+        assert store._db.execute("SELECT job FROM arguments").fetchall() == [(2,), (3,)]
+        assert [(job.arguments, job.shown) for job in claim(store, 3)] == calls
 
 
 FIRST_JOB = """
