@@ -119,10 +119,12 @@ class Bench:
             rates = self.in_turn(addresses, load)
             yield against("durable POST of jobs due later, per second", rates, BARE, 0.85)
             half = median(rates[BARE]) / 2
-            times = self.in_turn(addresses, partial(measures.slowest, seconds=self.sizes.seconds, rate=half))
-            yield against(
-                f"p99 of the same at {half:,.0f} per second, ms", times, BARE, 2, least=False, form=".1f"
-            )
+            # More rounds, as a few have a stall of the machine in them, which is all that their p99 tells of.
+            rounds = 2 * self.sizes.rounds + 1
+            slowest = partial(measures.slowest, seconds=self.sizes.seconds, rate=half)
+            times = in_turn(addresses, slowest, rounds)
+            what = f"p99 of the same at {half:,.0f} per second, ms, {rounds} rounds"
+            yield against(what, times, BARE, 2, least=False, form=".1f")
 
     def run(self) -> Iterator[Row]:
         """Submit jobs that are run, and wait until all of them have ended: what ended counts."""
