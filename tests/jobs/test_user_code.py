@@ -10,21 +10,7 @@ from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, field
 from pydantic_core import core_schema
 
 from app.jobs.arguments import Signature
-
-
-class Colour(enum.Enum):
-    RED = "red"
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    y: float = 0.0
-
-
-class Person(BaseModel):
-    name: str
-    born: dt.date | None = None
+from tests.jobs.test_arguments import Colour, Person, Point
 
 
 def small(value):
