@@ -48,9 +48,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self._gathering = Gathering(transport, self.loop)
         # It has all of a transport that is used.
-        self.transport = self._gathering  # type: ignore[assignment]
+        self.transport = Gathering(transport, self.loop)  # type: ignore[assignment]
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -64,11 +63,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not None:
             # If it was never taken: it leads back here.
             self._current.scope.pop(WHOLE, None)  # type: ignore[misc]
-
-    def on_response_complete(self) -> None:
-        """Send what there is of the answer: all of it."""
-        self._gathering.flush()
-        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and count what brings no request further."""
@@ -139,12 +133,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _give_whole(self, status: int, headers: Headers, body: bytes) -> bool:
-        """Send an answer at once, as its cycle does by two messages; see `GiveWhole`."""
+        """Write an answer as a whole, as its cycle does by two messages; see `GiveWhole`."""
         cycle = self._current
         if self.flow.write_paused or cycle.response_started:
             return False
         if not cycle.disconnected:
-            self._gathering.send(self._head(cycle, status, headers) + body)
+            self.transport.write(self._head(cycle, status, headers) + body)
             cycle.response_started = cycle.response_complete = True
             cycle.waiting_for_100_continue = False
             cycle.message_event.set()
@@ -179,7 +173,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class Gathering:
-    """A transport that sends the head of an answer together with its body: each write is a system call."""
+    """A transport that sends what is written to it in one turn of the loop at the turn's end.
+
+    The head of an answer goes together with its body: each write is a system call. And answers that are
+    ready in the same turn go one right after the other. Sent one by one in between, each would have to
+    wake a reader that has come to rest meanwhile, for 9 of the 55 us that reading a job takes.
+    """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -192,7 +191,7 @@ class Gathering:
         self.resume_reading = transport.resume_reading
 
     def write(self, data: bytes) -> None:
-        """Send this with what comes next, or when the loop has nothing else to do."""
+        """Send this with what comes next, when all that is due in this turn of the loop was called."""
         if not self._gathered:
             self._loop.call_soon(self.flush)
         self._gathered.append(data)
@@ -200,11 +199,6 @@ class Gathering:
         if self._size > GATHERED:
             # Only what is sent can tell a stream to wait for its reader.
             self.flush()
-
-    def send(self, data: bytes) -> None:
-        """Send this now, after what has gathered."""
-        self._gathered.append(data)
-        self.flush()
 
     def flush(self) -> None:
         """Send what has gathered now."""

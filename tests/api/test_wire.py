@@ -134,15 +134,13 @@ def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once():
         gathering.write(b"body")
         assert sent.written == []
         await asyncio.sleep(0)
-        gathering.write(b"next")
-        gathering.send(b"whole")
         gathering.write(b"last")
         gathering.close()
         await asyncio.sleep(0)
         return sent
 
     sent = asyncio.run(write())
-    assert (sent.written, sent.closed) == ([b"headbody", b"nextwhole", b"last"], True)
+    assert (sent.written, sent.closed) == ([b"headbody", b"last"], True)
 
 
 def test_no_more_is_gathered_than_a_reader_can_be_waited_for():
@@ -156,6 +154,37 @@ def test_no_more_is_gathered_than_a_reader_can_be_waited_for():
 
     piece = wire.GATHERED // 2
     assert asyncio.run(write()) == [3 * piece, 2 * piece]
+
+
+def test_answers_that_are_ready_in_one_turn_of_the_loop_are_sent_at_its_end(monkeypatch):
+    happened = []
+    flush = wire.Gathering.flush
+
+    def flushed(gathering):
+        if gathering._gathered:
+            happened.append("sent")
+        flush(gathering)
+
+    async def ask():
+        arrived = asyncio.Barrier(2)
+
+        async def together(scope, receive, send):
+            await arrived.wait()
+            await whole(b"body")(scope, receive, send)
+            happened.append("answered")
+
+        async with served(together) as (reader, writer):
+            port = writer.get_extra_info("peername")[1]
+            other_reader, other = await asyncio.open_connection("127.0.0.1", port)
+            for connection in (writer, other):
+                connection.write(GET)
+            reads = [each.readuntil(b"body") for each in (reader, other_reader)]
+            await asyncio.wait_for(asyncio.gather(*reads), PATIENCE)
+            other.close()
+
+    monkeypatch.setattr(wire.Gathering, "flush", flushed)
+    asyncio.run(ask())
+    assert happened == ["answered", "answered", "sent", "sent"]
 
 
 # -- answers that are given whole --------------------------------------------
