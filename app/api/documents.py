@@ -91,7 +91,7 @@ def _text(value: str | None) -> str:
 
 
 def _time(microseconds: int | None) -> str:
-    return "null" if microseconds is None else f'"{time_text(microseconds)}"'
+    return "null" if microseconds is None else f'"{_text_of(microseconds)}"'
 
 
 def _json(value: Progress | Failure | None) -> str:
@@ -137,11 +137,17 @@ def time_text(microseconds: int | None) -> str | None:
     """Return a time in RFC 3339, UTC, with microseconds; None for None."""
     if microseconds is None:
         return None
+    return _text_of(microseconds)
+
+
+# A job tells each of its times twice: when it was due of when it was made, and an attempt of its own.
+@lru_cache(256)
+def _text_of(microseconds: int) -> str:
     seconds, fraction = divmod(microseconds, 1_000_000)
     return f"{_second_text(seconds)}.{fraction:06}Z"
 
 
-# The times of a job, and of those beside it, are a few seconds.
+# And those of the jobs beside it are a few seconds.
 @lru_cache(256)
 def _second_text(seconds: int) -> str:
     return (_EPOCH + timedelta(seconds=seconds)).isoformat()

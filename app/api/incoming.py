@@ -3,6 +3,7 @@
 The models of what goes out are in `schemas`.
 """
 
+from operator import itemgetter
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -62,6 +63,9 @@ class RetryOptions(BaseModel):
     )
     max_backoff: Seconds = Field(300.0, description="Seconds that a wait takes at most.")
     jitter: bool = Field(True, description="Whether up to half of each wait is taken off, by chance.")
+
+
+_in_order = itemgetter(*Submission._fields)
 
 
 class SubmissionBody(BaseModel):
@@ -145,8 +149,7 @@ class SubmissionBody(BaseModel):
 
     def submission(self) -> Submission:
         """Return it as the service takes it."""
-        values = vars(self)
-        submission = Submission._make(values[name] for name in Submission._fields)
+        submission = Submission._make(_in_order(vars(self)))
         if self.retry is None:
             return submission
         return submission._replace(retry=self.retry.model_dump(exclude_unset=True))

@@ -91,6 +91,9 @@ UUID_BYTES = 16
 NOTHING = (None, None, None)
 """What columns of a progress, a cancellation or an exception have where there is none."""
 
+NO_PAYLOAD = (None, None, *NOTHING, None)
+"""What a row of JOB lacks: a call, an exception, a result."""
+
 USUAL = Backoff()
 """What is not stored, because most jobs have it."""
 
@@ -247,7 +250,8 @@ def job_of(row: Row) -> Job:
         attempt, losses, started_at, finished_at, done, total, message, requested_at, stopped, reason, worker,
         token, version, logged, _, _,
     ) = row[: len(JOB)]  # fmt: skip
-    job = Job(
+    arguments, shown, *exception, result = row[len(JOB) :] or NO_PAYLOAD
+    return Job(
         id=id_to_text(id_), tenant=tenant, task=task, slot=SLOTS[slot], created_at=created_at, run_at=run_at,
         queue=queue, priority=priority, tags=json.loads(tags) if tags != "{}" else {}, key=unique_key,
         state=STATES[state], outcome=outcome and OUTCOMES[outcome], hold=HOLDS[hold], run=run,
@@ -258,19 +262,15 @@ def job_of(row: Row) -> Job:
         cancellation=None if requested_at is None else Cancellation(requested_at, Stopped(stopped), reason),
         worker=worker, token=token, parent=parent, root=root, step=step, traceparent=traceparent,
         logged=logged, version=version,
+        arguments=NO_ARGUMENTS if arguments is None else arguments, shown=shown,
+        exception=None if exception[0] is None else Failure(*exception), result=result,
     )  # fmt: skip
-    return job if len(row) == len(JOB) else with_payload(job, row[len(JOB) :])
 
 
-def with_payload(job: Job, payload: Row) -> Job:
-    """Return the job with what WHOLE has beside JOB."""
-    arguments, shown, *exception, result = payload
-    return job._replace(
-        arguments=job.arguments if arguments is None else arguments,
-        shown=shown,
-        exception=None if exception[0] is None else Failure(*exception),
-        result=result,
-    )
+def with_end(job: Job, row: Row) -> Job:
+    """Return the job with what `results` has of it. row: of RESULT, but for the first column."""
+    result, *exception = row
+    return job._replace(result=result, exception=None if exception[0] is None else Failure(*exception))
 
 
 def blocked_by_of(row: Row) -> str | None:

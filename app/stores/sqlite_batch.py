@@ -100,9 +100,9 @@ class Batch:
         return Applied(outcomes, work.changed(), tuple(work.inserted.values()), tuple(work.ended))
 
     def _insert(self, operations: Sequence[Operation], outcomes: list[Answer | Refusal]) -> None:
-        for index, operation in enumerate(operations):
-            if isinstance(operation, Insert):
-                outcomes[index] = self._insertion.add(operation)
+        insertions = {n: operation for n, operation in enumerate(operations) if isinstance(operation, Insert)}
+        for index, stored in zip(insertions, self._insertion.add_all([*insertions.values()]), strict=True):
+            outcomes[index] = stored
         plain = all(isinstance(operation, PLAIN) for operation in operations)
         changed = (operation.id for operation in operations if isinstance(operation, Change))
         if not (plain and self._insertion.may_wait(changed)):

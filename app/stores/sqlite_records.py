@@ -54,10 +54,10 @@ class Histories:
 
     def add(self, key: int, event: Event, job: Job) -> None:
         """Keep what the event has to say."""
-        for record in records_of(event, job, self._now):
-            self.last_position += 1
-            self._rows.append((self.last_position, key, str(record.kind), record.at, record.data))
-            if record.kind is RecordKind.PROGRESS:
+        for kind, at, data in records_of(event, job, self._now):
+            self.last_position = position = self.last_position + 1
+            self._rows.append((position, key, str(kind), at, data))
+            if kind is RecordKind.PROGRESS:
                 self._trim(key)
         if job.state is not State.RUNNING:
             self._progress.pop(key, None)

@@ -17,6 +17,7 @@ from app.stores.lanes import Turns
 from app.stores.permits import NO_LIMIT, Grants, Limit, held_by, limit_of_task
 from app.stores.rows import (
     JOB,
+    RESULT,
     SELECT_JOB,
     Row,
     blocked_by_of,
@@ -28,7 +29,7 @@ from app.stores.rows import (
     shown_id,
     turn_of,
     with_call,
-    with_payload,
+    with_end,
 )
 from app.stores.sqlite_memory import Entry, Found, Memory, ReadyJobs, alike, has_past, place_of
 from app.stores.sqlite_records import Histories
@@ -62,9 +63,7 @@ LOWEST_BLOCKED = f"""
     WHERE state = 'pending' AND hold = 16 AND blocked_by = ? AND limit_key = ?
     ORDER BY priority, turn DESC, key DESC LIMIT 1"""
 
-PAYLOAD = """
-    SELECT NULL, NULL, exception_type, exception_message, exception_traceback, result
-    FROM results WHERE job = ?"""
+END = f"SELECT {', '.join(RESULT[1:])} FROM results WHERE job = ?"
 
 
 class Work:
@@ -167,8 +166,8 @@ class Work:
             # It has given up its permit to another one in this batch, and nothing else has happened to it.
             entry.written = entry.written._replace(attempts=attempts)
         else:
-            if job.done and (payload := self.db.execute(PAYLOAD, (entry.key,)).fetchone()):
-                job = with_payload(job, payload)._replace(shown=shown)
+            if job.done and (end := self.db.execute(END, (entry.key,)).fetchone()):
+                job = with_end(job, end)
             entry.stored = entry.written = job
         entry.job, entry.whole = job, True
 

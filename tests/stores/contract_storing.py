@@ -259,6 +259,21 @@ class Storing(Database):
         claim(store, 3)
         assert isinstance(one(store, Insert([new_job(queue="q")], limits)), list)
 
+    def test_each_insertion_of_a_batch_gets_its_own_jobs(self, store):
+        batch = [Insert([new_job() for _ in range(n)], Limits(queue=6, tenant=6)) for n in (1, 3, 2)]
+        assert store.apply(batch, NOW).outcomes == [insertion.jobs for insertion in batch]
+        inserted = [job for insertion in batch for job in insertion.jobs]
+        assert page(store, Filter(), Paging()).jobs == inserted[::-1]
+        assert [job.id for job in claim(store, 9)] == [job.id for job in inserted]
+
+    @pytest.mark.parametrize("limits", [Limits(queue=3), Limits(tenant=3)])
+    def test_of_the_insertions_of_a_batch_those_are_taken_for_which_there_is_room(self, store, limits):
+        batch = [Insert([new_job() for _ in range(n)], limits) for n in (2, 2, 1, 1)]
+        outcomes = store.apply(batch, NOW).outcomes
+        assert [isinstance(outcome, list) for outcome in outcomes] == [True, False, True, False]
+        inserted = [*batch[0].jobs, *batch[2].jobs]
+        assert page(store, Filter(), Paging()).jobs == inserted[::-1]
+
     def test_a_tenant_has_as_many_unfinished_jobs_as_its_limit(self, store):
         limits = Limits(tenant=2)
         batch = [Insert([new_job(queue=name)], limits) for name in ("a", "b", "c")]
