@@ -24,11 +24,13 @@ encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(
 
 def job_document(job: Job) -> bytes:
     """Return the whole job."""
+    # What its last attempt says too is written once.
+    course, error = _course(job), _json(job.exception)
     # Objects without their braces: `arguments` is {"args":[...],"kwargs":{...}}, as the service stores it.
     return (
         f'{{"id":"{job.id}","task":{encode_basestring(job.task)},{(job.shown or job.arguments)[1:-1]},'
-        f'{_state(job)},"result":{"null" if job.result is None else job.result},'
-        f'"exception":{_json(job.exception)},{_history(job)},"attempts":[{_attempts(job)}],{_rest(job)}}}\n'
+        f'{_state(job)},"result":{"null" if job.result is None else job.result},"exception":{error},'
+        f'{_history(job)},"attempts":[{_attempts(job, course, error)}],{_rest(job, course)}}}\n'
     ).encode()
 
 
@@ -38,7 +40,7 @@ def listed_job(job: Job) -> str:
     shown = "null" if failure is None else encode({"type": failure.type, "message": failure.message})
     return (
         f'{{"id":"{job.id}","task":{encode_basestring(job.task)},{_state(job)},"exception":{shown},'
-        f"{_history(job)},{_rest(job)}}}"
+        f"{_history(job)},{_rest(job, _course(job))}}}"
     )
 
 
@@ -74,13 +76,18 @@ def _history(job: Job) -> str:
     return f'"run":{job.run},"attempt":{job.attempt},"max_attempts":{job.max_attempts},"losses":{job.losses}'
 
 
-def _rest(job: Job) -> str:
+def _course(run: Job | Attempt) -> str:
+    return f'"started_at":{_time(run.started_at)},"finished_at":{_time(run.finished_at)}'
+
+
+def _rest(job: Job, course: str) -> str:
     here = f'"/jobs/{job.id}'
+    created_at = _time(job.created_at)
+    run_at = created_at if job.run_at == job.created_at else _time(job.run_at)
     return (
         f'"progress":{_json(job.progress)},"cancellation":{_cancellation(job.cancellation)},'
         f'"timeout":{"null" if job.timeout is None else encode(job.timeout)},'
-        f'"created_at":{_time(job.created_at)},"run_at":{_time(job.run_at)},'
-        f'"started_at":{_time(job.started_at)},"finished_at":{_time(job.finished_at)},'
+        f'"created_at":{created_at},"run_at":{run_at},{course},'
         f'"expires_at":{_time(job.expires_at)},"version":{job.version},'
         f'"links":{{"self":{here}","result":{here}/result","events":{here}/events","logs":{here}/logs"}}'
     )
@@ -91,7 +98,7 @@ def _text(value: str | None) -> str:
 
 
 def _time(microseconds: int | None) -> str:
-    return "null" if microseconds is None else f'"{_text_of(microseconds)}"'
+    return "null" if microseconds is None else f'"{time_text(microseconds)}"'
 
 
 def _json(value: Progress | Failure | None) -> str:
@@ -104,20 +111,19 @@ def _cancellation(cancellation: Cancellation | None) -> str:
     return encode({**cancellation._asdict(), "requested_at": time_text(cancellation.requested_at)})
 
 
-def _attempts(job: Job) -> str:
+def _attempts(job: Job, course: str, error: str) -> str:
     """Return all attempts: the one that runs, or was the last, is in the job's own fields."""
-    if job.started_at is None:
-        return ",".join(map(_attempt, job.attempts))
-    own = Attempt(job.run, job.attempt, job.worker, job.started_at, job.finished_at, job.exception)
-    return ",".join(map(_attempt, (*job.attempts, own)))
+    shown = [
+        _attempt(past.run, past.number, past.worker, _course(past), _json(past.exception))
+        for past in job.attempts
+    ]
+    if job.started_at is not None:
+        shown.append(_attempt(job.run, job.attempt, job.worker, course, error))
+    return ",".join(shown)
 
 
-def _attempt(attempt: Attempt) -> str:
-    return (
-        f'{{"run":{attempt.run},"number":{attempt.number},"worker":{_text(attempt.worker)},'
-        f'"started_at":{_time(attempt.started_at)},"finished_at":{_time(attempt.finished_at)},'
-        f'"exception":{_json(attempt.exception)}}}'
-    )
+def _attempt(run: int, number: int, worker: str | None, course: str, error: str) -> str:
+    return f'{{"run":{run},"number":{number},"worker":{_text(worker)},{course},"exception":{error}}}'
 
 
 def _finite(value: Any) -> Any:
@@ -137,17 +143,11 @@ def time_text(microseconds: int | None) -> str | None:
     """Return a time in RFC 3339, UTC, with microseconds; None for None."""
     if microseconds is None:
         return None
-    return _text_of(microseconds)
-
-
-# A job tells each of its times twice: when it was due of when it was made, and an attempt of its own.
-@lru_cache(256)
-def _text_of(microseconds: int) -> str:
     seconds, fraction = divmod(microseconds, 1_000_000)
     return f"{_second_text(seconds)}.{fraction:06}Z"
 
 
-# And those of the jobs beside it are a few seconds.
+# The times of a job, and of those beside it, are a few seconds.
 @lru_cache(256)
 def _second_text(seconds: int) -> str:
     return (_EPOCH + timedelta(seconds=seconds)).isoformat()
