@@ -20,7 +20,6 @@ from app.stores.base import (
     Answer,
     Applied,
     Claim,
-    Insert,
     Operation,
     OperationFailedError,
     Refusal,
@@ -44,13 +43,6 @@ REST = 0.0005
 The writer and the event loop wait for each other's turn at every statement. Begun at once, the next
 batch would be smaller, take as long, and hold up the answers of this one: of 3,000 requests a second
 half are answered a quarter sooner for the rest, and as many can be answered as without.
-"""
-
-RESTS = 2
-"""Times that it rests again, while less has come than its batch leads to if all goes quickly.
-
-That is an end for each job that it has begun, and another submission for each that it has answered.
-They then share a transaction, where otherwise the ends would often have one of their own.
 """
 
 
@@ -111,8 +103,6 @@ class Writer:
         self._listeners: list[Listener] = []
         self._followers: list[Follower] = []
         self._ended = False
-        self._expected = 0
-        """Operations that the last batch leads to at once, if its jobs are short and their clients go on."""
         self._last_commit: float | None = None
         self._trouble = Trouble(LOGGER, "the store cannot be written")
         self._failures = Trouble(LOGGER, "a batch failed")
@@ -195,17 +185,8 @@ class Writer:
 
     def _gather(self, batch: list[Item]) -> bool:
         """Wait for an operation and take along what has gathered; False at the end."""
-        going, rests = self._take(batch, wait=False), RESTS
-        while going and rests and len(batch) < self._expected:
-            sleep(REST)
-            going, rests = self._take(batch, wait=False), rests - 1
-        # Who comes only now was not expected, and waits for nobody else.
-        return going if batch else going and self._take(batch, wait=True)
-
-    def _take(self, batch: list[Item], *, wait: bool) -> bool:
-        """Take what has gathered; False at the end. wait: for the first, when there is nothing."""
         try:
-            items = self._items.get(wait)
+            items = self._items.get()
             while items is not None:
                 batch += items
                 if len(batch) >= BATCH:
@@ -216,7 +197,6 @@ class Writer:
         return False
 
     def _commit(self, batch: Sequence[Item]) -> None:
-        self._expected = 0
         try:
             claim = self._claimer.request()
         except Exception:
@@ -273,10 +253,8 @@ class Writer:
     def _announce(self, batch: Sequence[Item], applied: Applied, *, claimed: bool) -> None:
         outcomes = list(applied.outcomes)
         if claimed:
-            jobs: Any = outcomes.pop()
             # The work first: everything else can wait while it runs.
-            _shielded(self._claimer.take, jobs)
-            self._expect(batch, len(jobs))
+            _shielded(self._claimer.take, outcomes.pop())
         reached("announcement-next")
         for follower in self._followers:
             _shielded(follower, applied)
@@ -284,11 +262,6 @@ class Writer:
             _shielded(listener, applied.changed)
         for (_, recipient), outcome in zip(batch, outcomes, strict=True):
             _shielded(_tell, recipient, outcome)
-
-    def _expect(self, batch: Sequence[Item], begun: int) -> None:
-        if begun >= MANY:
-            again = sum(isinstance(operation, Insert) for operation, _ in batch)
-            self._expected = min(begun + again, BATCH)
 
 
 def _shielded(call: Callable[..., object], *args: Any) -> None:

@@ -27,7 +27,7 @@ from app.stores.base import (
 )
 from app.stores.outbox import Outbox
 from app.stores.sqlite import SqliteStore
-from app.stores.writer import BATCH, MANY, REST, RESTS, Claimer, Writer
+from app.stores.writer import BATCH, MANY, REST, Claimer, Writer
 from tests.stores.driving import NOW, get, new_job
 
 SOON = 30  # seconds: a bound on waiting for what must come, never a delay
@@ -177,69 +177,6 @@ def test_only_after_a_batch_of_many_the_writer_rests(gated, monkeypatch):
     writer.close()
     # The first batch is the fixture's.
     assert rests == [(REST, 2)]
-
-
-class Comings:
-    """In place of the writer's sleep: at each rest somebody hands in more."""
-
-    def __init__(self, *comings):
-        self.comings = list(comings)
-        self.rests = 0
-
-    def __call__(self, seconds):
-        self.rests += 1
-        if self.comings:
-            self.comings.pop(0)()
-
-
-def begin_many(gated, rest, monkeypatch):
-    """Have jobs inserted and begun by one batch, and return them; `rest` is the writer's sleep."""
-    store, writer = gated
-    monkeypatch.setattr("app.stores.writer.sleep", rest)
-    worker, futures = Slots(MANY), [Future() for _ in range(MANY)]
-    writer.attach(worker)
-    writer.submit_all([(Insert([new_job()]), future) for future in futures])
-    store.gate.release(10)
-    for future in futures:
-        future.result(SOON)
-    return worker.taken
-
-
-def test_ends_and_successors_of_what_was_begun_share_a_batch(gated, monkeypatch):
-    store, writer = gated
-    begun, done, told = threading.Event(), threading.Event(), []
-
-    def end():
-        assert begun.wait(SOON)
-        told.extend(writer.submit(Change(job.id, (Succeeded(job.token, "1"),))) for job in jobs)
-
-    def submit_again():
-        told.extend(writer.submit(Insert([new_job()])) for _ in range(MANY))
-        done.set()
-
-    rest = Comings(end, submit_again)
-    jobs = begin_many(gated, rest, monkeypatch)
-    begun.set()
-    assert done.wait(SOON)
-    assert [future.exception(SOON) for future in told] == [None] * 2 * MANY
-    # The fixture's, what begins the jobs, and what came in two rests.
-    assert [len(batch) for batch in store.batches] == [1, MANY + 1, 2 * MANY]
-    writer.close()
-    # After a batch of many it rests once, whatever it has led to.
-    assert rest.rests == 3
-
-
-def test_what_was_expected_and_does_not_come_is_not_waited_for_long(gated, monkeypatch):
-    store, writer = gated
-    over = threading.Event()
-    rest = Comings(*[bool] * RESTS, over.set)
-    begin_many(gated, rest, monkeypatch)
-    assert over.wait(SOON)
-    # Nor is whoever comes after that made to wait.
-    assert writer.submit(Probe()).result(SOON) is None
-    writer.close()
-    assert rest.rests == 1 + RESTS
-    assert [len(batch) for batch in store.batches] == [1, MANY + 1, 1]
 
 
 def test_when_everybody_was_told_the_store_is_tidied_and_after_that_it_does_not_rest(gated, monkeypatch):
