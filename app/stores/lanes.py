@@ -45,8 +45,11 @@ class Share:
             self._lanes.add(lane)
             heapq.heappush(self._by_last, (turn, lane))
 
-    def count(self, served: int, last_of: Callable[[Lane], int]) -> int:
-        """Return how many lanes there are, without those that were served to their last turn."""
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def prune(self, served: int, last_of: Callable[[Lane], int]) -> None:
+        """Drop the lanes that were served to their last turn."""
         while self._by_last and self._by_last[0][0] <= served:
             _, lane = self._by_last[0]
             last = last_of(lane)
@@ -56,7 +59,6 @@ class Share:
                 # Also a lane of which a batch that failed had told.
                 heapq.heappop(self._by_last)
                 self._lanes.discard(lane)
-        return len(self._lanes)
 
 
 class Lanes:
@@ -109,19 +111,29 @@ class Turns:
         self._committed = committed
         self.serving: dict[Level, int] = {}
         self.last: dict[Lane, int] = {}
+        self._entered: Lane | None = None
+        """The lane that was entered last, if nothing was served since; and how far apart its turns are."""
+        self._step = 1
 
     def enter(self, place: str, job: Job) -> int:
         """Return the turn of a job that comes to wait for a slot or a limit."""
         lane = (place, job.priority, job.tenant, job.queue, job.limit_key or "")
-        begin, share = max(self._last_of(lane), self._served(lane[:2])), self._committed.share_of(lane)
-        share.add(lane, begin + 1)
-        lanes = share.count(self._served(lane[:2]), self._last_of)
-        self.last[lane] = turn = begin + max(1, math.ceil(lanes / FEW))
+        if lane != self._entered:
+            self._enter(lane)
+        self.last[lane] = turn = self.last[lane] + self._step
         return turn
+
+    def _enter(self, lane: Lane) -> None:
+        served, share = self._served(lane[:2]), self._committed.share_of(lane)
+        self.last[lane] = begin = max(self._last_of(lane), served)
+        # Before it comes in: served to its last turn until now, it would go with the others.
+        share.prune(served, self._last_of)
+        share.add(lane, begin + 1)
+        self._entered, self._step = lane, math.ceil(len(share) / FEW)
 
     def serve(self, place: str, job: Job, turn: int) -> None:
         """Take note that a job got what it waited for."""
-        level = (place, job.priority)
+        level, self._entered = (place, job.priority), None
         self.serving[level] = max(self._served(level), turn)
 
     def _last_of(self, lane: Lane) -> int:
