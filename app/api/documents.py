@@ -24,7 +24,7 @@ encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(
 
 def job_document(job: Job) -> bytes:
     """Return the whole job."""
-    # What its last attempt says too is written once.
+    # Put together once: its last attempt has them too.
     course, error = _course(job), _json(job.exception)
     # Objects without their braces: `arguments` is {"args":[...],"kwargs":{...}}, as the service stores it.
     return (
@@ -76,8 +76,8 @@ def _history(job: Job) -> str:
     return f'"run":{job.run},"attempt":{job.attempt},"max_attempts":{job.max_attempts},"losses":{job.losses}'
 
 
-def _course(run: Job | Attempt) -> str:
-    return f'"started_at":{_time(run.started_at)},"finished_at":{_time(run.finished_at)}'
+def _course(of: Job | Attempt) -> str:
+    return f'"started_at":{_time(of.started_at)},"finished_at":{_time(of.finished_at)}'
 
 
 def _rest(job: Job, course: str) -> str:

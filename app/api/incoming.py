@@ -65,7 +65,8 @@ class RetryOptions(BaseModel):
     jitter: bool = Field(True, description="Whether up to half of each wait is taken off, by chance.")
 
 
-_in_order = itemgetter(*Submission._fields)
+_values_of = itemgetter(*Submission._fields)
+"""A submission's values, in the order of its fields."""
 
 
 class SubmissionBody(BaseModel):
@@ -149,7 +150,7 @@ class SubmissionBody(BaseModel):
 
     def submission(self) -> Submission:
         """Return it as the service takes it."""
-        submission = Submission._make(_in_order(vars(self)))
+        submission = Submission._make(_values_of(vars(self)))
         if self.retry is None:
             return submission
         return submission._replace(retry=self.retry.model_dump(exclude_unset=True))

@@ -173,11 +173,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class Gathering:
-    """A transport that sends what is written to it in one turn of the loop at the turn's end.
+    """A transport that sends in the loop's next turn what was written to it in this one.
 
     The head of an answer goes together with its body: each write is a system call. And answers that are
-    ready in the same turn go one right after the other. Sent one by one in between, each would have to
-    wake a reader that has come to rest meanwhile, for 9 of the 55 us that reading a job takes.
+    ready together go one right after the other. Sent in between, each would have to wake its reader
+    anew, for 9 of the 55 us that reading a job takes.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -191,16 +191,16 @@ class Gathering:
         self.resume_reading = transport.resume_reading
 
     def write(self, data: bytes) -> None:
-        """Send this with what comes next, when all that is due in this turn of the loop was called."""
+        """Send this with what else is written before the loop's next turn."""
         if not self._gathered:
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._flush)
         self._gathered.append(data)
         self._size += len(data)
         if self._size > GATHERED:
             # Only what is sent can tell a stream to wait for its reader.
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Send what has gathered now."""
         if self._gathered:
             gathered, self._gathered, self._size = self._gathered, [], 0
@@ -210,7 +210,7 @@ class Gathering:
 
     def close(self) -> None:
         """Close the connection when what was written is sent."""
-        self.flush()
+        self._flush()
         self._transport.close()
 
 

@@ -208,7 +208,7 @@ class Job(NamedTuple):
         return self.cancellation is not None and self.state is _RUNNING
 
 
-# What `_make` does, but for counting them.
+# As `Job._make`, without counting the values: `_replace` has as many as the job had.
 _made_of: Callable[[Sequence[Any]], Job] = partial(tuple.__new__, Job)
 
 _PLACES = {name: place for place, name in enumerate(Job._fields)}

@@ -92,7 +92,7 @@ NOTHING = (None, None, None)
 """What columns of a progress, a cancellation or an exception have where there is none."""
 
 NO_PAYLOAD = (None, None, *NOTHING, None)
-"""What a row of JOB lacks: a call, an exception, a result."""
+"""What stands for the other columns of WHOLE in a row of JOB: no call, no exception, no result."""
 
 USUAL = Backoff()
 """What is not stored, because most jobs have it."""
@@ -267,8 +267,8 @@ def job_of(row: Row) -> Job:
     )  # fmt: skip
 
 
-def with_end(job: Job, row: Row) -> Job:
-    """Return the job with what `results` has of it. row: of RESULT, but for the first column."""
+def with_result(job: Job, row: Row) -> Job:
+    """Return the job with what `results` has of it. row: of RESULT, without its first column."""
     result, *exception = row
     return job._replace(result=result, exception=None if exception[0] is None else Failure(*exception))
 

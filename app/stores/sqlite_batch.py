@@ -100,9 +100,10 @@ class Batch:
         return Applied(outcomes, work.changed(), tuple(work.inserted.values()), tuple(work.ended))
 
     def _insert(self, operations: Sequence[Operation], outcomes: list[Answer | Refusal]) -> None:
-        insertions = {n: operation for n, operation in enumerate(operations) if isinstance(operation, Insert)}
-        for index, stored in zip(insertions, self._insertion.add_all([*insertions.values()]), strict=True):
-            outcomes[index] = stored
+        places = [at for at, operation in enumerate(operations) if isinstance(operation, Insert)]
+        insertions = [operation for operation in operations if isinstance(operation, Insert)]
+        for at, outcome in zip(places, self._insertion.add_all(insertions), strict=True):
+            outcomes[at] = outcome
         plain = all(isinstance(operation, PLAIN) for operation in operations)
         changed = (operation.id for operation in operations if isinstance(operation, Change))
         if not (plain and self._insertion.may_wait(changed)):
@@ -124,7 +125,7 @@ class Batch:
         try:
             self._work.apply(entry, operation.events)
         except TransitionError as exc:
-            # See `Insertion.add`.
+            # See `Insertion._add`.
             return exc.with_traceback(None)
         if reopened:
             self._route(entry)

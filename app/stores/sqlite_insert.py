@@ -7,9 +7,11 @@ from app.jobs.lifecycle import Event, has_expired
 from app.jobs.model import Hold, Job, Slot
 from app.stores.base import (
     ONCE_KEPT,
+    Answer,
     Insert,
     KeyReusedError,
     Once,
+    Refusal,
     Replayed,
     StoreError,
 )
@@ -44,9 +46,6 @@ KEEP = "UPDATE jobs SET kept_until = max(kept_until, ?) WHERE id = ?"
 
 Key = tuple[str, str, str]
 
-Inserted = list[Job] | Replayed | StoreError
-"""What becomes of an insertion."""
-
 
 class Insertion:
     """Takes in the insertions of a batch, and writes their rows together."""
@@ -63,19 +62,21 @@ class Insertion:
         self._once: dict[Key, tuple[bytes, Sequence[str]]] = {}
         """What idempotency keys stand for, of this batch: tenant, route, key."""
 
-    def add_all(self, operations: Sequence[Insert]) -> Sequence[Inserted]:
+    def add_all(self, operations: Sequence[Insert]) -> Sequence[Answer | Refusal]:
         """Take in insertions, and return what has become of each; `flush` writes them."""
-        if len(operations) > 1 and (stored := self._together(operations)):
-            return stored
-        return list(map(self._add, operations))
+        stored = self._together(operations) if len(operations) > 1 else None
+        return list(map(self._add, operations)) if stored is None else stored
 
-    def _together(self, operations: Sequence[Insert]) -> Sequence[Inserted] | None:
-        """Take in insertions as if they were one, at half the cost; None when each has to be looked at."""
-        jobs = [job for operation in operations for job in operation.jobs]
-        tenant, limits = jobs[0].tenant, operations[0].limits
+    def _together(self, operations: Sequence[Insert]) -> Sequence[list[Job]] | None:
+        """Take in insertions as if they were one, for half of what they cost one by one.
+
+        None, with none taken in, when something else might become of them than one by one.
+        """
+        limits = operations[0].limits
         if any(operation.once is not None or operation.limits != limits for operation in operations):
             return None
-        if any(job.key is not None or job.tenant != tenant for job in jobs):
+        jobs = [job for operation in operations for job in operation.jobs]
+        if len({job.tenant for job in jobs}) != 1:
             return None
         try:
             stored = iter(self._store(Insert(jobs, limits)))
@@ -84,7 +85,7 @@ class Insertion:
             return None
         return [list(islice(stored, len(operation.jobs))) for operation in operations]
 
-    def _add(self, operation: Insert) -> Inserted:
+    def _add(self, operation: Insert) -> Answer | Refusal:
         try:
             return self._replay(operation) or self._store(operation)
         except StoreError as exc:

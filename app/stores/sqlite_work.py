@@ -29,7 +29,7 @@ from app.stores.rows import (
     shown_id,
     turn_of,
     with_call,
-    with_end,
+    with_result,
 )
 from app.stores.sqlite_memory import Entry, Found, Memory, ReadyJobs, alike, has_past, place_of
 from app.stores.sqlite_records import Histories
@@ -63,7 +63,7 @@ LOWEST_BLOCKED = f"""
     WHERE state = 'pending' AND hold = 16 AND blocked_by = ? AND limit_key = ?
     ORDER BY priority, turn DESC, key DESC LIMIT 1"""
 
-END = f"SELECT {', '.join(RESULT[1:])} FROM results WHERE job = ?"
+RESULT_OF = f"SELECT {', '.join(RESULT[1:])} FROM results WHERE job = ?"
 
 
 class Work:
@@ -166,8 +166,8 @@ class Work:
             # It has given up its permit to another one in this batch, and nothing else has happened to it.
             entry.written = entry.written._replace(attempts=attempts)
         else:
-            if job.done and (end := self.db.execute(END, (entry.key,)).fetchone()):
-                job = with_end(job, end)
+            if job.done and (result := self.db.execute(RESULT_OF, (entry.key,)).fetchone()):
+                job = with_result(job, result)
             entry.stored = entry.written = job
         entry.job, entry.whole = job, True
 

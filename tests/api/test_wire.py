@@ -126,7 +126,7 @@ class Sent:
     get_extra_info = pause_reading = resume_reading = None
 
 
-def test_what_is_written_in_one_turn_of_the_loop_is_sent_at_once():
+def test_what_is_written_in_one_turn_of_the_loop_is_sent_together():
     async def write():
         sent = Sent()
         gathering = wire.Gathering(sent, asyncio.get_running_loop())
@@ -149,16 +149,16 @@ def test_no_more_is_gathered_than_a_reader_can_be_waited_for():
         gathering = wire.Gathering(sent, asyncio.get_running_loop())
         for _ in range(5):
             gathering.write(bytes(wire.GATHERED // 2))
-        gathering.flush()
+        gathering._flush()
         return [len(data) for data in sent.written]
 
     piece = wire.GATHERED // 2
     assert asyncio.run(write()) == [3 * piece, 2 * piece]
 
 
-def test_answers_that_are_ready_in_one_turn_of_the_loop_are_sent_at_its_end(monkeypatch):
+def test_answers_that_are_ready_in_one_turn_of_the_loop_are_sent_after_it(monkeypatch):
     happened = []
-    flush = wire.Gathering.flush
+    flush = wire.Gathering._flush
 
     def flushed(gathering):
         if gathering._gathered:
@@ -166,10 +166,14 @@ def test_answers_that_are_ready_in_one_turn_of_the_loop_are_sent_at_its_end(monk
         flush(gathering)
 
     async def ask():
-        arrived = asyncio.Barrier(2)
+        go, waiting = asyncio.Event(), []
 
         async def together(scope, receive, send):
-            await arrived.wait()
+            waiting.append(scope)
+            if len(waiting) == 2:
+                # By none of them, which would go on in this turn.
+                asyncio.get_running_loop().call_soon(go.set)
+            await go.wait()
             await whole(b"body")(scope, receive, send)
             happened.append("answered")
 
@@ -182,8 +186,9 @@ def test_answers_that_are_ready_in_one_turn_of_the_loop_are_sent_at_its_end(monk
             await asyncio.wait_for(asyncio.gather(*reads), PATIENCE)
             other.close()
 
-    monkeypatch.setattr(wire.Gathering, "flush", flushed)
-    asyncio.run(ask())
+    monkeypatch.setattr(wire.Gathering, "_flush", flushed)
+    # As the service is run.
+    uvloop.run(ask())
     assert happened == ["answered", "answered", "sent", "sent"]
 
 

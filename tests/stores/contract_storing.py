@@ -274,6 +274,25 @@ class Storing(Database):
         inserted = [*batch[0].jobs, *batch[2].jobs]
         assert page(store, Filter(), Paging()).jobs == inserted[::-1]
 
+    def test_each_insertion_of_a_batch_is_subject_to_limits_of_its_own(self, store):
+        batch = [Insert([new_job()]), Insert([new_job()], Limits(queue=1))]
+        accepted, refused = store.apply(batch, NOW).outcomes
+        assert accepted == batch[0].jobs
+        assert isinstance(refused, QueueFullError)
+
+    def test_each_insertion_of_a_batch_counts_for_its_own_tenant(self, store):
+        insert(store, new_job(tenant="theirs"), new_job(tenant="theirs"))
+        batch = [Insert([new_job(tenant=name)], Limits(tenant=2)) for name in ("ours", "theirs")]
+        accepted, refused = store.apply(batch, NOW).outcomes
+        assert accepted == batch[0].jobs
+        assert isinstance(refused, QuotaExceededError)
+
+    def test_insertions_of_a_batch_that_have_one_key_are_one_job(self, store):
+        first, second, other = new_job(key="k"), new_job(key="k"), new_job()
+        batch = [Insert([first]), Insert([second, other])]
+        assert store.apply(batch, NOW).outcomes == [[first], [first, other]]
+        assert page(store, Filter(), Paging()).jobs == [other, first]
+
     def test_a_tenant_has_as_many_unfinished_jobs_as_its_limit(self, store):
         limits = Limits(tenant=2)
         batch = [Insert([new_job(queue=name)], limits) for name in ("a", "b", "c")]
