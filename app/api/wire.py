@@ -48,9 +48,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
+        self._gathering = Gathering(transport, self.loop)
         # It has all of a transport that is used.
-        self.transport = Gathering(transport, self.loop)  # type: ignore[assignment]
+        self.transport = self._gathering  # type: ignore[assignment]
         self._expect()
+
+    def eof_received(self) -> None:
+        """Send what is ready to a client that sends no more: the loop closes the connection after this."""
+        self._gathering.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
@@ -193,14 +198,14 @@ class Gathering:
     def write(self, data: bytes) -> None:
         """Send this with what else is written before the loop's next turn."""
         if not self._gathered:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._gathered.append(data)
         self._size += len(data)
         if self._size > GATHERED:
             # Only what is sent can tell a stream to wait for its reader.
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Send what has gathered now."""
         if self._gathered:
             gathered, self._gathered, self._size = self._gathered, [], 0
@@ -210,7 +215,7 @@ class Gathering:
 
     def close(self) -> None:
         """Close the connection when what was written is sent."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
 

@@ -149,7 +149,7 @@ def test_no_more_is_gathered_than_a_reader_can_be_waited_for():
         gathering = wire.Gathering(sent, asyncio.get_running_loop())
         for _ in range(5):
             gathering.write(bytes(wire.GATHERED // 2))
-        gathering._flush()
+        gathering.flush()
         return [len(data) for data in sent.written]
 
     piece = wire.GATHERED // 2
@@ -158,7 +158,7 @@ def test_no_more_is_gathered_than_a_reader_can_be_waited_for():
 
 def test_answers_that_are_ready_in_one_turn_of_the_loop_are_sent_after_it(monkeypatch):
     happened = []
-    flush = wire.Gathering._flush
+    flush = wire.Gathering.flush
 
     def flushed(gathering):
         if gathering._gathered:
@@ -186,10 +186,21 @@ def test_answers_that_are_ready_in_one_turn_of_the_loop_are_sent_after_it(monkey
             await asyncio.wait_for(asyncio.gather(*reads), PATIENCE)
             other.close()
 
-    monkeypatch.setattr(wire.Gathering, "_flush", flushed)
+    monkeypatch.setattr(wire.Gathering, "flush", flushed)
     # As the service is run.
     uvloop.run(ask())
     assert happened == ["answered", "answered", "sent", "sent"]
+
+
+def test_what_is_ready_is_sent_to_a_client_that_says_at_once_that_it_sends_no_more():
+    async def answer(scope, receive, send):
+        protocol = scope[WHOLE].__self__
+        await whole(b"body")(scope, receive, send)
+        # As the loop does at the end of what a client sends, here in the turn of the answer.
+        protocol.eof_received()
+        protocol.transport._transport.close()
+
+    assert uvloop.run(until_closed(GET, app=answer)).endswith(b"\r\n\r\nbody")
 
 
 # -- answers that are given whole --------------------------------------------
