@@ -21,14 +21,12 @@ def serve(turns, turn):
 
 
 def test_a_lane_that_has_been_served_to_its_end_counts_again_when_it_comes_back():
-    lanes = Lanes()
-    turns = Turns(lanes)
-    serve(turns, enter(turns, "served"))
-    others = [enter(turns, queue) for queue in QUEUES[:FEW]]
-    assert others == [2] * FEW
-    # With itself it is one of more than a few, so its turns are two apart.
-    assert enter(turns, "served") == 3
-    assert enter(turns, "served") == 5
+    turns = Turns(Lanes())
+    for queue in QUEUES[:FEW]:
+        assert [enter(turns, queue) for _ in range(5)] == [1, 2, 3, 4, 5]
+    # One more than a few: its turns are two apart. The others are not served to their ends by it.
+    serve(turns, enter(turns, "last"))
+    assert [enter(turns, "last") for _ in range(2)] == [4, 6]
 
 
 @pytest.mark.parametrize("batches", [1, 2])
